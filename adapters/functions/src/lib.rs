@@ -1,0 +1,1 @@
+//! Base images, dependency layers, workers, pools and language packs.

@@ -1,0 +1,1 @@
+//! HTTP and HTTPS endpoints in front of functions.

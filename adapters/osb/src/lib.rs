@@ -1,0 +1,1 @@
+//! A client of the Open Service Broker API, version 2.17.

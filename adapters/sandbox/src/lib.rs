@@ -1,0 +1,1 @@
+//! The launcher of sandboxed processes: namespaces, mounts, seccomp, limits.

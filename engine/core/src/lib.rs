@@ -1,0 +1,1 @@
+//! The decisions of Dispatch, pure: state, evolve, decide, react, due, check.

@@ -1,0 +1,1 @@
+//! The language of Dispatch: ids, commands, events, envelopes, subjects, error codes.

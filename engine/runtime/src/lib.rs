@@ -1,0 +1,1 @@
+//! The shell around the decisions: command loop, reactor loop, sweep, supervision.

@@ -1,0 +1,1 @@
+//! The log on NATS JetStream: commits, commands, timers, blobs, keys; and its in-memory twin.

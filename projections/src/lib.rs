@@ -1,0 +1,1 @@
+//! The views that people query, kept in sled.

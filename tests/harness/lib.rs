@@ -1,0 +1,1 @@
+//! The harness, the integration tests and the benchmarks of Dispatch.
