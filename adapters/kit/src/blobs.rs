@@ -1,7 +1,7 @@
 //! Content-addressed storage for what is too large for a message: function sources and layers.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -18,7 +18,11 @@ impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(format!("{:x}", Sha256::digest(bytes)))
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(bytes) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Self(hex)
     }
 
     /// The 64 hexadecimal digits.
