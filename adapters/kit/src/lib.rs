@@ -1,5 +1,15 @@
-//! The ports between the engine and the outer world, and the scaffolds that test an adapter.
+//! The ports between the engine and the outer world.
+//!
+//! An adapter performs effects ([`Performer`]) and needs a few things of the engine: a place for
+//! large bytes ([`Blobs`]), a way to open and close secrets ([`Vault`]), and, where it faces
+//! people, a way to send commands and ask views ([`Commands`], [`Runs`], [`Queries`]).
 
 mod blobs;
+mod client;
+mod perform;
+mod vault;
 
 pub use blobs::{Blobs, Digest, Error as BlobError, MemoryBlobs};
+pub use client::{ClientError, Commands, Queries, RunTicket, Runs, Submission};
+pub use perform::{Later, Performer};
+pub use vault::{KeyStore, MemoryKeys, Plain, Vault, VaultError};

@@ -1,0 +1,40 @@
+//! The effect port: an adapter does what an effect names and says what came of it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine_model::{Effect, EffectId, Outcome, ResourceKey};
+
+/// The effect could not be tried now, and nothing has left: it is delivered again after `delay`.
+///
+/// Only for faults of Dispatch's own parts (the key store does not answer). What the outer world
+/// refuses or fails is an [`Outcome`].
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct Later {
+    /// Why, for the log; never a secret.
+    pub reason: String,
+    /// When to try again.
+    pub delay: Duration,
+}
+
+/// Performs the effects of one outside system.
+///
+/// Whatever is performed may be performed again under the same `id`: after a crash, a lost
+/// acknowledgement or a takeover. An adapter makes a repeat harmless.
+#[async_trait]
+pub trait Performer: Send + Sync + 'static {
+    /// Whether this adapter knows how to do `effect`.
+    fn performs(&self, effect: &Effect) -> bool;
+
+    /// Does it, on behalf of the resource `key`. `None` when nothing need be recorded.
+    ///
+    /// # Errors
+    /// `Later` when it could not even be tried.
+    async fn perform(
+        &self,
+        id: EffectId,
+        key: &ResourceKey,
+        effect: &Effect,
+    ) -> Result<Option<Outcome>, Later>;
+}

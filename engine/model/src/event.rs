@@ -1,0 +1,609 @@
+//! What happened to a resource, in the past tense. An enum per kind, externally tagged, so that
+//! an event reads `{"ServiceInstance":{"Provisioned":{…}}}`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::broker::{BoundCredentials, Endpoint, Offering};
+use crate::spec::{
+    ApiSpec, ApplicationSpec, BaseImageSpec, BindingSpec, FunctionSpec, ImageSpec, InstanceSpec,
+    OrganizationSpec, ServiceAccountSpec, Tags,
+};
+use crate::{
+    BindingId, FunctionId, InstanceId, Kind, Name, RequestId, ResourceId, RevisionId, Sealed,
+    Timestamp,
+};
+
+/// An event of any kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// Of a base image.
+    BaseImage(BaseImageEvent),
+    /// Of an image.
+    Image(ImageEvent),
+    /// Of a function.
+    Function(FunctionEvent),
+    /// Of a secret.
+    Secret(SecretEvent),
+    /// Of a broker.
+    ServiceBroker(BrokerEvent),
+    /// Of a service class and its plans.
+    ServiceClass(ClassEvent),
+    /// Of a service instance.
+    ServiceInstance(InstanceEvent),
+    /// Of a service binding.
+    ServiceBinding(BindingEvent),
+    /// Of an endpoint.
+    API(ApiEvent),
+    /// Of an organization.
+    Organization(OrganizationEvent),
+    /// Of a service account.
+    ServiceAccount(ServiceAccountEvent),
+    /// Of an application.
+    Application(ApplicationEvent),
+}
+
+impl Event {
+    /// The kind of resource that it happened to.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::BaseImage(_) => Kind::BaseImage,
+            Self::Image(_) => Kind::Image,
+            Self::Function(_) => Kind::Function,
+            Self::Secret(_) => Kind::Secret,
+            Self::ServiceBroker(_) => Kind::ServiceBroker,
+            Self::ServiceClass(_) => Kind::ServiceClass,
+            Self::ServiceInstance(_) => Kind::ServiceInstance,
+            Self::ServiceBinding(_) => Kind::ServiceBinding,
+            Self::API(_) => Kind::API,
+            Self::Organization(_) => Kind::Organization,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Application(_) => Kind::Application,
+        }
+    }
+
+    /// The event's own name, such as `ProvisionRequested`.
+    ///
+    /// # Panics
+    /// Never: an event always serializes to a map of one entry within a map of one entry.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let value = serde_json::to_value(self).expect("an event is plain data");
+        let inner = value.as_object().and_then(|kind| kind.values().next()).cloned();
+        match inner {
+            Some(Value::String(name)) => name,
+            Some(Value::Object(map)) => map.keys().next().cloned().unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Of a base image: created → prepared | failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum BaseImageEvent {
+    /// It was asked for; a node is to prepare it.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: BaseImageSpec,
+    },
+    /// It was asked to be otherwise; a node is to prepare it again.
+    Updated {
+        /// What is asked for now.
+        spec: BaseImageSpec,
+    },
+    /// A node runs its interpreter in the sandbox.
+    Prepared {
+        /// Counts the preparations from 1.
+        generation: u32,
+        /// What the interpreter says of itself.
+        version: String,
+    },
+    /// No node can run it.
+    PrepareFailed {
+        /// Counts the preparations from 1.
+        generation: u32,
+        /// Why.
+        reason: String,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of an image: created → (waits for its base image) → build requested → built | failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ImageEvent {
+    /// It was asked for.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: ImageSpec,
+    },
+    /// It was asked to be otherwise.
+    Updated {
+        /// What is asked for now.
+        spec: ImageSpec,
+    },
+    /// Its base image is there: the layer is about to be built.
+    BuildRequested {
+        /// Counts the builds from 1.
+        build: u32,
+        /// The language of the base image.
+        language: String,
+    },
+    /// The layer is in the blob store.
+    Built {
+        /// Which build it was.
+        build: u32,
+        /// The layer's digest; none when there are no dependencies.
+        layer: Option<String>,
+        /// The layer's size in bytes.
+        bytes: u64,
+    },
+    /// The layer could not be built.
+    BuildFailed {
+        /// Which build it was.
+        build: u32,
+        /// Why, with the tool's last lines.
+        reason: String,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of a function: created → (waits for image, secrets, services) → load requested → loaded |
+/// failed. Each change is a revision; the old one serves until the new one is loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FunctionEvent {
+    /// It was asked for.
+    Created {
+        /// Its id for ever.
+        id: FunctionId,
+        /// What was asked for.
+        spec: FunctionSpec,
+    },
+    /// It was asked to be otherwise.
+    Updated {
+        /// What is asked for now.
+        spec: FunctionSpec,
+    },
+    /// All that it names is there: the revision is about to be loaded in a worker.
+    LoadRequested {
+        /// The revision.
+        revision: RevisionId,
+        /// Counts the revisions from 1.
+        number: u32,
+        /// The language of its image.
+        language: String,
+        /// The layer of its image.
+        layer: Option<String>,
+        /// What its services listen on.
+        endpoints: Vec<Endpoint>,
+    },
+    /// A sandboxed worker has loaded the handler.
+    Loaded {
+        /// The revision.
+        revision: RevisionId,
+    },
+    /// The handler cannot be loaded.
+    LoadFailed {
+        /// The revision.
+        revision: RevisionId,
+        /// Why: exactly one reason.
+        reason: String,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretEvent {
+    /// It was stored.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// The sealed map.
+        sealed: Sealed,
+        /// Labels.
+        tags: Tags,
+    },
+    /// The whole map was replaced.
+    Updated {
+        /// The sealed map.
+        sealed: Sealed,
+        /// Labels.
+        tags: Tags,
+    },
+    /// It is gone, and its data key is to be erased.
+    Deleted,
+}
+
+/// Of a broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum BrokerEvent {
+    /// It was registered; its catalog is to be read.
+    Registered {
+        /// Its id for ever.
+        id: ResourceId,
+        /// Where it is.
+        url: String,
+        /// How to authenticate.
+        credentials: Sealed,
+        /// PEM certificates to trust; may be empty.
+        ca: String,
+        /// Labels.
+        tags: Tags,
+    },
+    /// It moved, or has other credentials.
+    Updated {
+        /// Where it is.
+        url: String,
+        /// How to authenticate.
+        credentials: Sealed,
+        /// PEM certificates to trust; may be empty.
+        ca: String,
+        /// Labels.
+        tags: Tags,
+    },
+    /// Someone asked to read the catalog now.
+    RefreshRequested,
+    /// The catalog was read; the classes that changed bear events of their own.
+    CatalogRead {
+        /// The broker's word for this version of the catalog.
+        etag: Option<String>,
+        /// Names of the classes that it offers.
+        classes: Vec<String>,
+        /// Entries that could not be taken, each with the reason.
+        refused: Vec<String>,
+        /// When it is read next.
+        next_at: Timestamp,
+    },
+    /// The catalog could not be read; what is known stays.
+    CatalogFailed {
+        /// Why.
+        reason: String,
+        /// Counts the failures since the last success.
+        failures: u32,
+        /// When it is tried next.
+        next_at: Timestamp,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of a service class and its plans.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClassEvent {
+    /// The catalog has it, and had not.
+    Offered {
+        /// Its id in Dispatch.
+        id: ResourceId,
+        /// The broker, by name.
+        broker: Name,
+        /// What is offered.
+        offering: Offering,
+    },
+    /// The catalog has it otherwise.
+    Changed {
+        /// What is offered now.
+        offering: Offering,
+        /// One line per difference.
+        diff: Vec<String>,
+    },
+    /// The catalog has it no more; those who use it keep it.
+    Withdrawn,
+}
+
+/// Of a service instance. A request event is the intent: it is committed before the first byte
+/// leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InstanceEvent {
+    /// It was asked for.
+    Created {
+        /// Its id at the broker, for ever.
+        id: InstanceId,
+        /// What was asked for.
+        spec: InstanceSpec,
+    },
+    /// The broker is about to be asked to provision it.
+    ProvisionRequested {
+        /// The request.
+        request: RequestId,
+        /// Counts the requests from 1.
+        attempt: u32,
+        /// The broker, by name.
+        broker: Name,
+        /// The broker's id of the class.
+        service_id: String,
+        /// The broker's id of the plan.
+        plan_id: String,
+        /// Whether it will be bound.
+        bindable: bool,
+        /// When it has failed if it is not done.
+        deadline: Timestamp,
+    },
+    /// The broker works on the operation (202).
+    OperationAccepted {
+        /// The request that began it.
+        request: RequestId,
+        /// Echoed with every poll, unchanged.
+        operation: Option<String>,
+        /// Where to manage the instance.
+        dashboard_url: Option<String>,
+        /// When to ask how it goes.
+        next_at: Timestamp,
+    },
+    /// The broker still works on it.
+    OperationProgressed {
+        /// The request that began it.
+        request: RequestId,
+        /// The broker's words, or what was wrong with its answer.
+        description: Option<String>,
+        /// Counts the polls from 1.
+        polls: u32,
+        /// When to ask again.
+        next_at: Timestamp,
+    },
+    /// The request did not reach the broker, or the broker is busy: it is repeated, unchanged.
+    OperationDelayed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// Counts the delays from 1.
+        delays: u32,
+        /// When it is repeated.
+        next_at: Timestamp,
+    },
+    /// It exists at the broker.
+    Provisioned {
+        /// The request that made it.
+        request: RequestId,
+        /// Where to manage it.
+        dashboard_url: Option<String>,
+    },
+    /// It could not be made.
+    ProvisionFailed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// Whether something may exist at the broker all the same.
+        orphan: bool,
+    },
+    /// Someone asked to delete it; it is unbound first.
+    DeleteRequested,
+    /// The broker is about to be asked to deprovision it.
+    DeprovisionRequested {
+        /// The request.
+        request: RequestId,
+        /// Counts the requests from 1.
+        attempt: u32,
+    },
+    /// It could not be taken away yet; it is tried again.
+    DeprovisionFailed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        next_at: Timestamp,
+    },
+    /// What may have been left at the broker is gone; the failed instance remains on record.
+    OrphanRemoved {
+        /// The request.
+        request: RequestId,
+    },
+    /// It is gone at the broker.
+    Deprovisioned {
+        /// The request.
+        request: RequestId,
+    },
+    /// It is gone; nothing is at the broker.
+    Deleted,
+    /// Someone ended it on record, without a call to the broker.
+    Abandoned {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Of a service binding: one per instance, made by the engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum BindingEvent {
+    /// It is wanted; it waits for its instance.
+    Created {
+        /// Its id in Dispatch.
+        id: ResourceId,
+        /// The instance that it binds, which bears the same name.
+        instance: InstanceId,
+        /// How.
+        spec: BindingSpec,
+    },
+    /// The broker is about to be asked to bind.
+    BindRequested {
+        /// The request.
+        request: RequestId,
+        /// The binding at the broker; a new one for each attempt.
+        binding: BindingId,
+        /// Counts the attempts from 1.
+        attempt: u32,
+        /// When it has failed if it is not done.
+        deadline: Timestamp,
+    },
+    /// The broker works on the operation (202).
+    OperationAccepted {
+        /// The request that began it.
+        request: RequestId,
+        /// Echoed with every poll, unchanged.
+        operation: Option<String>,
+        /// When to ask how it goes.
+        next_at: Timestamp,
+    },
+    /// The broker still works on it.
+    OperationProgressed {
+        /// The request that began it.
+        request: RequestId,
+        /// The broker's words, or what was wrong with its answer.
+        description: Option<String>,
+        /// Counts the polls from 1.
+        polls: u32,
+        /// When to ask again.
+        next_at: Timestamp,
+    },
+    /// The request did not reach the broker, or the broker is busy: it is repeated, unchanged.
+    OperationDelayed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// Counts the delays from 1.
+        delays: u32,
+        /// When it is repeated.
+        next_at: Timestamp,
+    },
+    /// Credentials are there.
+    Bound {
+        /// The request that made it.
+        request: RequestId,
+        /// What the broker gave.
+        bound: BoundCredentials,
+    },
+    /// It could not be bound.
+    BindFailed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// Whether something may exist at the broker all the same.
+        orphan: bool,
+    },
+    /// Its instance is being deleted: it is to go first.
+    DeleteRequested,
+    /// The broker is about to be asked to unbind.
+    UnbindRequested {
+        /// The request.
+        request: RequestId,
+        /// Counts the requests from 1.
+        attempt: u32,
+    },
+    /// It could not be unbound yet; it is tried again.
+    UnbindFailed {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        next_at: Timestamp,
+    },
+    /// What may have been left at the broker is gone; the failed binding remains on record.
+    OrphanRemoved {
+        /// The request.
+        request: RequestId,
+    },
+    /// It is gone at the broker, and its data key is to be erased.
+    Unbound {
+        /// The request.
+        request: RequestId,
+    },
+    /// It is gone; nothing is at the broker.
+    Deleted,
+    /// It was ended on record together with its instance, without a call to the broker.
+    Abandoned {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Of an endpoint: created → (waits for its function) → served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiEvent {
+    /// It was asked for.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: ApiSpec,
+    },
+    /// It was asked to be otherwise.
+    Updated {
+        /// What is asked for now.
+        spec: ApiSpec,
+    },
+    /// A gateway is about to serve it.
+    ServeRequested {
+        /// Counts the changes from 1.
+        generation: u32,
+    },
+    /// A gateway serves it.
+    Served {
+        /// Which change it serves.
+        generation: u32,
+    },
+    /// No gateway can serve it.
+    ServeFailed {
+        /// Which change.
+        generation: u32,
+        /// Why.
+        reason: String,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of an organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrganizationEvent {
+    /// It was founded.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: OrganizationSpec,
+    },
+    /// It is gone.
+    Deleted,
+}
+
+/// Of a service account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceAccountEvent {
+    /// It may come in.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: ServiceAccountSpec,
+    },
+    /// It has another token.
+    Updated {
+        /// What is asked for now.
+        spec: ServiceAccountSpec,
+    },
+    /// It may come in no more.
+    Deleted,
+}
+
+/// Of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplicationEvent {
+    /// It was named.
+    Created {
+        /// Its id for ever.
+        id: ResourceId,
+        /// What was asked for.
+        spec: ApplicationSpec,
+    },
+    /// Its labels changed.
+    Updated {
+        /// What is asked for now.
+        spec: ApplicationSpec,
+    },
+    /// It is gone.
+    Deleted,
+}
+

@@ -1,0 +1,172 @@
+//! What came of an effect. An outcome goes to the same `decide` as a command.
+
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{BoundCredentials, Offering, Progress, Provisioned, Verdict};
+use crate::{RequestId, RevisionId};
+
+/// What came of an effect of a resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Of a base image.
+    BaseImage(BaseImageOutcome),
+    /// Of an image.
+    Image(ImageOutcome),
+    /// Of a function.
+    Function(FunctionOutcome),
+    /// Of a broker.
+    Broker(BrokerOutcome),
+    /// Of an instance.
+    Instance(InstanceOutcome),
+    /// Of a binding.
+    Binding(BindingOutcome),
+    /// Of an endpoint.
+    Api(ApiOutcome),
+}
+
+/// Of `PrepareBaseImage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BaseImageOutcome {
+    /// The interpreter runs.
+    Prepared {
+        /// Which preparation.
+        generation: u32,
+        /// What the interpreter says of itself.
+        version: String,
+    },
+    /// It does not.
+    Failed {
+        /// Which preparation.
+        generation: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Of `BuildImage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageOutcome {
+    /// The layer is stored.
+    Built {
+        /// Which build.
+        build: u32,
+        /// Its digest; none when there was nothing to build.
+        layer: Option<String>,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It could not be built.
+    Failed {
+        /// Which build.
+        build: u32,
+        /// Why, with the tool's last lines.
+        reason: String,
+    },
+}
+
+/// Of `LoadFunction`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FunctionOutcome {
+    /// A worker has loaded the handler.
+    Loaded {
+        /// Which revision.
+        revision: RevisionId,
+    },
+    /// The handler cannot be loaded.
+    Failed {
+        /// Which revision.
+        revision: RevisionId,
+        /// Why: exactly one reason.
+        reason: String,
+    },
+}
+
+/// Of `ReadCatalog`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum BrokerOutcome {
+    /// The catalog, with what could not be taken of it.
+    Read {
+        /// The broker's word for this version.
+        etag: Option<String>,
+        /// Well-formed offerings.
+        offerings: Vec<Offering>,
+        /// Malformed entries, each with the reason.
+        refused: Vec<String>,
+    },
+    /// 304: it is what was known.
+    Unchanged,
+    /// It could not be read.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Of the effects on an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InstanceOutcome {
+    /// Of `Provision`.
+    ProvisionAnswered {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<Provisioned>,
+    },
+    /// Of `PollInstance`.
+    Polled {
+        /// The request that began the operation.
+        request: RequestId,
+        /// What came back.
+        progress: Progress,
+    },
+    /// Of `Deprovision`.
+    DeprovisionAnswered {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<()>,
+    },
+}
+
+/// Of the effects on a binding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum BindingOutcome {
+    /// Of `Bind`, or of `PollBinding` when the bind is done and its credentials were fetched.
+    BindAnswered {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<BoundCredentials>,
+    },
+    /// Of `PollBinding`.
+    Polled {
+        /// The request that began the operation.
+        request: RequestId,
+        /// What came back.
+        progress: Progress,
+    },
+    /// Of `Unbind`.
+    UnbindAnswered {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<()>,
+    },
+}
+
+/// Of `ServeApi`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiOutcome {
+    /// A gateway serves it.
+    Served {
+        /// Which change.
+        generation: u32,
+    },
+    /// It cannot.
+    Failed {
+        /// Which change.
+        generation: u32,
+        /// Why.
+        reason: String,
+    },
+}

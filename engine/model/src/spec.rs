@@ -1,0 +1,330 @@
+//! What people ask for: one document per kind, with the field names of Dispatch's v1 API.
+//!
+//! The name of a resource is not in its document: the subject carries it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ClientSealed, Kind, Name};
+
+/// Labels of a resource.
+pub type Tags = BTreeMap<String, String>;
+
+/// The wished state of one resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Spec {
+    /// An interpreter and its root.
+    BaseImage(BaseImageSpec),
+    /// A base image with dependencies.
+    Image(ImageSpec),
+    /// Something to run.
+    Function(FunctionSpec),
+    /// A map of strings, sealed.
+    Secret(SecretSpec),
+    /// A broker of services.
+    ServiceBroker(BrokerSpec),
+    /// An instance of a service.
+    ServiceInstance(InstanceSpec),
+    /// An HTTP endpoint.
+    API(ApiSpec),
+    /// A tenant.
+    Organization(OrganizationSpec),
+    /// A machine's way in.
+    ServiceAccount(ServiceAccountSpec),
+    /// A label.
+    Application(ApplicationSpec),
+}
+
+impl Spec {
+    /// The kind that the document describes.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::BaseImage(_) => Kind::BaseImage,
+            Self::Image(_) => Kind::Image,
+            Self::Function(_) => Kind::Function,
+            Self::Secret(_) => Kind::Secret,
+            Self::ServiceBroker(_) => Kind::ServiceBroker,
+            Self::ServiceInstance(_) => Kind::ServiceInstance,
+            Self::API(_) => Kind::API,
+            Self::Organization(_) => Kind::Organization,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Application(_) => Kind::Application,
+        }
+    }
+}
+
+/// A base image. `dockerUrl` names the root: empty or `host` means the node's own interpreter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BaseImageSpec {
+    /// Where the image comes from; kept as given.
+    #[serde(default)]
+    pub docker_url: String,
+    /// The language pack: `python3` or `nodejs`.
+    pub language: String,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// An image: a base image and a layer of dependencies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageSpec {
+    /// The base image, by name; it may be created later.
+    pub base_image_name: Name,
+    /// The language's own manifest.
+    #[serde(default)]
+    pub runtime_dependencies: RuntimeDependencies,
+    /// Packages of the operating system.
+    #[serde(default)]
+    pub system_dependencies: SystemDependencies,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// The whole text of `requirements.txt` or `package.json`; empty for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeDependencies {
+    /// The manifest's text.
+    #[serde(default)]
+    pub manifest: String,
+}
+
+/// Packages of the operating system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemDependencies {
+    /// The packages.
+    #[serde(default)]
+    pub packages: Vec<SystemPackage>,
+}
+
+/// One package of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version; empty for any.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// A function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// The image, by name; it may be created later.
+    pub image: Name,
+    /// The code.
+    pub source: Source,
+    /// What to call: `module.function` for Python, a module's path for Node. Empty for a single
+    /// file means its default.
+    #[serde(default)]
+    pub handler: String,
+    /// JSON schemas of input and output.
+    #[serde(default)]
+    pub schema: FunctionSchema,
+    /// Secrets whose keys are merged into `context.secrets`, later ones winning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Name>,
+    /// Service instances whose credentials appear in `context.serviceBindings`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Name>,
+    /// Milliseconds that a run may take; 0 for the node's own limit.
+    #[serde(default)]
+    pub timeout: u64,
+    /// What the function may reach.
+    #[serde(default)]
+    pub network: NetworkPolicy,
+    /// Megabytes of memory that a worker may use; 0 for the node's own limit.
+    #[serde(default)]
+    pub memory: u64,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// A function's code. What is larger than 64 KB goes to the blob store first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// One file.
+    File {
+        /// Its name, without directories.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+    /// A gzipped tar archive, in standard base64.
+    Archive(String),
+    /// The digest of a gzipped tar archive in the blob store: 64 hexadecimal digits.
+    Blob(String),
+}
+
+/// JSON schemas of what goes in and what comes out; draft 4 unless `$schema` says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSchema {
+    /// The input's schema; null for any.
+    #[serde(default, rename = "in", skip_serializing_if = "Value::is_null")]
+    pub input: Value,
+    /// The output's schema; null for any.
+    #[serde(default, rename = "out", skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+}
+
+/// What a function may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPolicy {
+    /// Nothing at all.
+    None,
+    /// The services that it is bound to, and nothing else.
+    #[default]
+    Services,
+    /// Whatever the node reaches.
+    Host,
+}
+
+/// A secret: a JSON map of strings, sealed by the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretSpec {
+    /// The sealed map.
+    pub secrets: ClientSealed,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// A broker of services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BrokerSpec {
+    /// The URL below which `/v2/catalog` lies.
+    pub url: String,
+    /// How to authenticate: a sealed JSON document, `{"basic":{"username":…,"password":…}}` or
+    /// `{"bearer":{"token":…}}`.
+    pub credentials: ClientSealed,
+    /// PEM certificates to trust besides the system's; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ca: String,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// An instance of a service class in one of its plans.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstanceSpec {
+    /// The class, by name.
+    pub service_class: String,
+    /// The plan, by name.
+    pub service_plan: String,
+    /// Parameters of the provisioning: an object, or null for none.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub parameters: Value,
+    /// Secrets whose keys are merged into the parameters when they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_parameters: Vec<Name>,
+    /// How to bind it.
+    #[serde(default)]
+    pub binding: BindingSpec,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// How an instance is bound.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BindingSpec {
+    /// Parameters of the binding: an object, or null for none.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub parameters: Value,
+    /// Secrets whose keys are merged into the parameters when they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_parameters: Vec<Name>,
+    /// Kept and shown; the name that the original passed to its catalog.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub binding_secret: String,
+}
+
+/// An HTTP endpoint in front of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiSpec {
+    /// The function, by name; it may be created later.
+    pub function: Name,
+    /// `public`, or the name of an authentication that the gateway knows.
+    #[serde(default = "public")]
+    pub authentication: String,
+    /// Whether cross-origin requests are answered.
+    #[serde(default)]
+    pub cors: bool,
+    /// Whether it is served at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// `Host` values to match; empty for all.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Methods to match; empty for all.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// `http`, `https` or both.
+    #[serde(default = "both_protocols")]
+    pub protocols: Vec<String>,
+    /// Paths, each beginning with `/`.
+    pub uris: Vec<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+fn public() -> String {
+    "public".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn both_protocols() -> Vec<String> {
+    vec!["http".into(), "https".into()]
+}
+
+/// A tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OrganizationSpec {
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// A machine's way in: it presents a bearer token of which only the hash is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccountSpec {
+    /// SHA-256 of the token, 64 hexadecimal digits.
+    pub token_sha256: String,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// A label for resources that belong together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplicationSpec {
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}

@@ -1,0 +1,87 @@
+//! Moments, and what is to be looked at when one comes.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{RequestId, ResourceKey};
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This moment and `ms` milliseconds more.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to here; negative when it is later.
+    #[must_use]
+    pub fn since_ms(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole seconds since the Unix epoch, as the v1 documents show times.
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        DateTime::<Utc>::from_timestamp_millis(self.0)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339())
+    }
+}
+
+/// What is to be looked at when a timer fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Alarm {
+    /// Ask the broker how the operation that `request` began is going.
+    Poll {
+        /// The request that began the operation.
+        request: RequestId,
+    },
+    /// Try again what `request` did not achieve.
+    Retry {
+        /// The request that is repeated or replaced.
+        request: RequestId,
+    },
+    /// Read the broker's catalog again.
+    RefreshCatalog,
+}
+
+impl Alarm {
+    /// The alarm as a subject token: one timer per resource and token.
+    #[must_use]
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Poll { .. } => "poll",
+            Self::Retry { .. } => "retry",
+            Self::RefreshCatalog => "refresh",
+        }
+    }
+}
+
+/// An alarm of a resource that has come due.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Due {
+    /// Whose alarm it is.
+    pub key: ResourceKey,
+    /// What is to be looked at.
+    pub alarm: Alarm,
+}
