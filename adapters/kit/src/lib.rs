@@ -7,9 +7,11 @@
 mod blobs;
 mod client;
 mod perform;
+mod run;
 mod vault;
 
 pub use blobs::{Blobs, Digest, Error as BlobError, MemoryBlobs};
 pub use client::{ClientError, Commands, Queries, RunTicket, Runs, Submission};
 pub use perform::{Later, Performer};
+pub use run::{RunCall, Runner};
 pub use vault::{KeyStore, MemoryKeys, Plain, Vault, VaultError};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Actor, FunctionId, Name, OrgName, RevisionId, RunId, Seq, Timestamp};
+use crate::{Actor, FunctionId, Name, OrgName, Rejection, RevisionId, RunId, Seq, Timestamp};
 
 /// What someone wants to have run. The subject names the function and the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ pub struct RunReply {
     pub seq: Seq,
     /// The event that began it; none when it could not begin.
     pub started: Option<RunEvent>,
+    /// Why it could not begin, when the function is not there or not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Rejection>,
     /// How it ended.
     pub result: RunResult,
     /// When it ended.

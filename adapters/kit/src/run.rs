@@ -1,0 +1,43 @@
+//! The run port: a worker calls a loaded revision of a function.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine_model::{FunctionLoad, RunId, RunResult};
+use serde_json::Value;
+
+/// One call of a function.
+pub struct RunCall {
+    /// The run.
+    pub run: RunId,
+    /// The revision; a runner that does not have it yet loads it.
+    pub load: Arc<FunctionLoad>,
+    /// The handler's first argument: `secrets`, `serviceBindings`, `httpContext`. It holds opened
+    /// secrets and is never logged.
+    pub context: Value,
+    /// The handler's second argument.
+    pub input: Value,
+    /// Milliseconds that the call may take; 0 for the runner's own limit.
+    pub timeout_ms: u64,
+}
+
+impl fmt::Debug for RunCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunCall")
+            .field("run", &self.run)
+            .field("revision", &self.load.revision)
+            .field("timeout_ms", &self.timeout_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs functions. A failed run is a result, not an error: whatever happens, the call ends with one.
+#[async_trait]
+pub trait Runner: Send + Sync + 'static {
+    /// Calls the function and waits for its end.
+    async fn run(&self, call: RunCall) -> RunResult;
+
+    /// How many calls this node may have under way at once.
+    fn slots(&self) -> usize;
+}
