@@ -172,7 +172,7 @@ impl Response<'_> {
                 }
                 Err(why) => self.malformed(Mishap::MalformedAccepted, &why),
             },
-            200..=299 => self.doubt(Mishap::OtherSuccess),
+            201..=299 => self.doubt(Mishap::OtherSuccess),
             300..=399 => self.doubt(Mishap::Redirect),
             404 if self.request == Request::FetchInstance
                 || self.request == Request::FetchBinding =>
