@@ -68,7 +68,11 @@ impl Actor {
             }
             kept.push(c);
         }
-        if kept.is_empty() { Self::anonymous() } else { Self(kept) }
+        if kept.is_empty() {
+            Self::anonymous()
+        } else {
+            Self(kept)
+        }
     }
 }
 

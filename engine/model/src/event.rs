@@ -70,7 +70,10 @@ impl Event {
     #[must_use]
     pub fn name(&self) -> String {
         let value = serde_json::to_value(self).expect("an event is plain data");
-        let inner = value.as_object().and_then(|kind| kind.values().next()).cloned();
+        let inner = value
+            .as_object()
+            .and_then(|kind| kind.values().next())
+            .cloned();
         match inner {
             Some(Value::String(name)) => name,
             Some(Value::Object(map)) => map.keys().next().cloned().unwrap_or_default(),
@@ -218,6 +221,8 @@ pub enum SecretEvent {
         /// Labels.
         tags: Tags,
     },
+    /// Someone asked to delete it together with the instances that use it, which go first.
+    DeleteRequested,
     /// It is gone, and its data key is to be erased.
     Deleted,
 }
@@ -271,6 +276,8 @@ pub enum BrokerEvent {
         /// When it is tried next.
         next_at: Timestamp,
     },
+    /// Someone asked to delete it together with its instances, which go first.
+    DeleteRequested,
     /// It is gone.
     Deleted,
 }
@@ -565,6 +572,8 @@ pub enum OrganizationEvent {
         /// What was asked for.
         spec: OrganizationSpec,
     },
+    /// Someone asked to delete it together with all that it owns, which goes first.
+    DeleteRequested,
     /// It is gone.
     Deleted,
 }
@@ -606,4 +615,3 @@ pub enum ApplicationEvent {
     /// It is gone.
     Deleted,
 }
-

@@ -123,7 +123,13 @@ fn check_name(text: &str) -> Result<(), InvalidName> {
     let fits = (1..=NAME_BYTES_MAX).contains(&text.len())
         && word(text.as_bytes()[0])
         && text.bytes().all(|b| word(b) || b == b'-');
-    if fits { Ok(()) } else { Err(InvalidName { text: text.chars().take(80).collect() }) }
+    if fits {
+        Ok(())
+    } else {
+        Err(InvalidName {
+            text: text.chars().take(80).collect(),
+        })
+    }
 }
 
 macro_rules! name {

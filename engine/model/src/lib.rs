@@ -17,6 +17,7 @@ mod status;
 mod time;
 
 pub mod broker;
+pub mod document;
 pub mod spec;
 pub mod subject;
 

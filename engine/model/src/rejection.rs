@@ -96,6 +96,9 @@ impl Rejection {
     /// A refusal with `code` and a text for a person.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }

@@ -27,13 +27,20 @@ impl ResourceKey {
     /// The resource of another kind that bears the same name in the same organization.
     #[must_use]
     pub fn sibling(&self, kind: Kind) -> Self {
-        Self { kind, ..self.clone() }
+        Self {
+            kind,
+            ..self.clone()
+        }
     }
 
     /// Another resource of the same organization.
     #[must_use]
     pub fn neighbour(&self, kind: Kind, name: &Name) -> Self {
-        Self { org: self.org.clone(), kind, name: name.clone() }
+        Self {
+            org: self.org.clone(),
+            kind,
+            name: name.clone(),
+        }
     }
 }
 

@@ -60,13 +60,19 @@ pub fn run(org: &OrgName, function: &Name, run: RunId) -> String {
 /// `dispatch.rejected.<org>.<command id>`; `_` stands for an organization that could not be read.
 #[must_use]
 pub fn rejected(org: Option<&OrgName>, command: CommandId) -> String {
-    format!("dispatch.rejected.{}.{command}", org.map_or("_", OrgName::as_str))
+    format!(
+        "dispatch.rejected.{}.{command}",
+        org.map_or("_", OrgName::as_str)
+    )
 }
 
 /// `dispatch.dead.<org>.<stream>.<seq>`; `_` stands for an organization that could not be read.
 #[must_use]
 pub fn dead(org: Option<&OrgName>, stream: &str, seq: u64) -> String {
-    format!("dispatch.dead.{}.{stream}.{seq}", org.map_or("_", OrgName::as_str))
+    format!(
+        "dispatch.dead.{}.{stream}.{seq}",
+        org.map_or("_", OrgName::as_str)
+    )
 }
 
 fn of_key(prefix: &str, key: &ResourceKey) -> String {
@@ -107,13 +113,20 @@ pub fn parse_run(subject: &str) -> Option<(OrgName, Name, RunId)> {
     let ["dispatch", "runcmd" | "run", org, function, run] = tokens[..] else {
         return None;
     };
-    Some((OrgName::new(org).ok()?, Name::new(function).ok()?, run.parse().ok()?))
+    Some((
+        OrgName::new(org).ok()?,
+        Name::new(function).ok()?,
+        run.parse().ok()?,
+    ))
 }
 
 /// The organization that a subject of any shape names as its third token.
 #[must_use]
 pub fn parse_org(subject: &str) -> Option<OrgName> {
-    subject.split('.').nth(2).and_then(|org| OrgName::new(org).ok())
+    subject
+        .split('.')
+        .nth(2)
+        .and_then(|org| OrgName::new(org).ok())
 }
 
 #[cfg(test)]
@@ -130,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_subject_reads_back() {
-        assert_eq!(command(&key()), "dispatch.cmd.acme.serviceinstance.azure-pg");
+        assert_eq!(
+            command(&key()),
+            "dispatch.cmd.acme.serviceinstance.azure-pg"
+        );
         assert_eq!(parse_key(&command(&key())), Ok(key()));
         assert_eq!(parse_key(&event(&key())), Ok(key()));
     }
@@ -140,14 +156,26 @@ mod tests {
         let id = RunId::derived(format_args!("1"));
         let (org, function) = (OrgName::new("acme").unwrap(), Name::new("f").unwrap());
         for subject in [run_command(&org, &function, id), run(&org, &function, id)] {
-            assert_eq!(parse_run(&subject), Some((org.clone(), function.clone(), id)));
+            assert_eq!(
+                parse_run(&subject),
+                Some((org.clone(), function.clone(), id))
+            );
         }
     }
 
     #[test]
     fn a_foreign_subject_is_refused_with_the_part_that_is_wrong() {
-        assert!(matches!(parse_key("dispatch.cmd.acme.gizmo.x"), Err(Error::Kind(_))));
-        assert!(matches!(parse_key("dispatch.cmd.acme.image"), Err(Error::Shape(_))));
-        assert!(matches!(parse_key("dispatch.cmd.acme.image.-x"), Err(Error::Name(_))));
+        assert!(matches!(
+            parse_key("dispatch.cmd.acme.gizmo.x"),
+            Err(Error::Kind(_))
+        ));
+        assert!(matches!(
+            parse_key("dispatch.cmd.acme.image"),
+            Err(Error::Shape(_))
+        ));
+        assert!(matches!(
+            parse_key("dispatch.cmd.acme.image.-x"),
+            Err(Error::Name(_))
+        ));
     }
 }
