@@ -10,8 +10,7 @@ mod operation;
 
 pub use binding::{BindRequest, BindResource, Binding, BindingMetadata, NetworkEndpoint, Protocol};
 pub use catalog::{
-    Catalog, MaintenanceInfo, ParameterSchemas, Plan, Schemas, Service, bindable, problems,
-    updateable,
+    Catalog, MaintenanceInfo, ParameterSchemas, Plan, Schemas, Service, bindable, updateable,
 };
 pub use hidden::Hidden;
 pub use id::{BadId, Id, Offer};

@@ -12,6 +12,9 @@ use super::{Message, lenient, lenient_default};
 pub struct Catalog {
     /// The services; there may be none.
     pub services: Vec<Service>,
+    /// What could not be taken, each with the reason.
+    #[serde(skip)]
+    pub refused: Vec<String>,
 }
 
 /// A service.
@@ -180,66 +183,98 @@ pub fn updateable(service: &Service, plan: &Plan) -> bool {
 }
 
 impl Message for Catalog {
-    /// All or nothing: a catalog of which one entry cannot be read changes nothing, because
-    /// leaving the entry out would look as if the service had vanished.
+    /// Entries that cannot be taken are left out and named, so that one bad plan does not take
+    /// the rest of a broker down with it.
     fn read(mut object: Map<String, Value>) -> Result<Self, String> {
         let Some(Value::Array(entries)) = object.remove("services") else {
             return Err("services is not an array".to_owned());
         };
-        let read = |(at, entry): (usize, Value)| {
-            let name = entry
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or("unnamed")
-                .to_owned();
-            Service::deserialize(entry).map_err(|e| format!("services[{at}] ({name}): {e}"))
-        };
-        let services: Result<_, _> = entries.into_iter().enumerate().map(read).collect();
+        let mut reading = Reading::default();
+        for (at, entry) in entries.into_iter().enumerate() {
+            reading.service(at, entry);
+        }
         Ok(Self {
-            services: services?,
+            services: reading.services,
+            refused: reading.refused,
         })
     }
 }
 
-/// What is wrong with a catalog that could be read: one sentence per entry that breaks a rule.
-#[must_use]
-pub fn problems(catalog: &Catalog) -> Vec<String> {
-    let mut found = Vec::new();
-    let (mut ids, mut names) = (HashSet::new(), HashSet::new());
-    for service in &catalog.services {
-        let here = format!("service {:?}", service.name);
-        check_words(&here, &service.id, &service.name, &mut found);
-        if !ids.insert(service.id.as_str()) {
-            found.push(format!("{here}: its id {:?} occurs twice", service.id));
-        }
-        if !names.insert(service.name.as_str()) {
-            found.push(format!("{here}: its name occurs twice"));
-        }
-        if service.plans.is_empty() {
-            found.push(format!("{here}: it has no plan"));
-        }
-        let mut plan_names = HashSet::new();
-        for plan in &service.plans {
-            let here = format!("plan {:?} of service {:?}", plan.name, service.name);
-            check_words(&here, &plan.id, &plan.name, &mut found);
-            if !ids.insert(plan.id.as_str()) {
-                found.push(format!("{here}: its id {:?} occurs twice", plan.id));
-            }
-            if !plan_names.insert(plan.name.as_str()) {
-                found.push(format!("{here}: its name occurs twice"));
-            }
-        }
-    }
-    found
+/// A catalog that is read entry by entry.
+#[derive(Default)]
+struct Reading {
+    services: Vec<Service>,
+    refused: Vec<String>,
+    service_ids: HashSet<String>,
+    service_names: HashSet<String>,
+    plan_ids: HashSet<String>,
 }
 
-fn check_words(here: &str, id: &str, name: &str, found: &mut Vec<String>) {
-    if id.is_empty() {
-        found.push(format!("{here}: its id is empty"));
+impl Reading {
+    fn service(&mut self, at: usize, mut entry: Value) {
+        let here = format!("service {} ({})", at + 1, named(&entry));
+        let Some(Value::Array(plans)) = entry.get_mut("plans").map(Value::take) else {
+            return self.refuse(&here, "plans is not an array");
+        };
+        entry["plans"] = Value::Array(Vec::new());
+        let mut service = match Service::deserialize(entry) {
+            Ok(service) => service,
+            Err(e) => return self.refuse(&here, &e.to_string()),
+        };
+        if service.id.is_empty() || service.name.is_empty() {
+            return self.refuse(&here, "its id or name is empty");
+        }
+        if self.service_ids.contains(&service.id) {
+            return self.refuse(&here, &format!("its id {:?} occurs twice", service.id));
+        }
+        if self.service_names.contains(&service.name) {
+            return self.refuse(&here, "its name occurs twice");
+        }
+        service.plans = self.plans(&here, plans);
+        if service.plans.is_empty() {
+            return self.refuse(&here, "it has no plan that could be used");
+        }
+        self.service_ids.insert(service.id.clone());
+        self.service_names.insert(service.name.clone());
+        self.services.push(service);
     }
-    if name.is_empty() {
-        found.push(format!("{here}: its name is empty"));
+
+    fn plans(&mut self, service: &str, entries: Vec<Value>) -> Vec<Plan> {
+        let mut names = HashSet::new();
+        let mut plans = Vec::new();
+        for (at, entry) in entries.into_iter().enumerate() {
+            let here = format!("{service}, plan {} ({})", at + 1, named(&entry));
+            match Plan::deserialize(entry) {
+                Err(e) => self.refuse(&here, &e.to_string()),
+                Ok(plan) if plan.id.is_empty() || plan.name.is_empty() => {
+                    self.refuse(&here, "its id or name is empty");
+                }
+                Ok(plan) if self.plan_ids.contains(&plan.id) => {
+                    self.refuse(&here, &format!("its id {:?} occurs twice", plan.id));
+                }
+                Ok(plan) if names.contains(&plan.name) => {
+                    self.refuse(&here, "its name occurs twice");
+                }
+                Ok(plan) => {
+                    self.plan_ids.insert(plan.id.clone());
+                    names.insert(plan.name.clone());
+                    plans.push(plan);
+                }
+            }
+        }
+        plans
     }
+
+    fn refuse(&mut self, here: &str, why: &str) {
+        self.refused.push(format!("{here}: {why}"));
+    }
+}
+
+fn named(entry: &Value) -> &str {
+    entry
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or("unnamed")
 }
 
 #[cfg(test)]
@@ -286,41 +321,65 @@ mod tests {
         );
         assert_eq!(schemas.service_instance.update(), None);
         assert_eq!(schemas.service_binding.create(), None);
-        assert!(problems(&catalog).is_empty());
+        assert!(catalog.refused.is_empty());
     }
 
     #[test]
-    fn one_bad_entry_spoils_the_catalog_and_is_named() {
-        let mut value = small();
-        value["services"][0]["plans"][1]
-            .as_object_mut()
-            .unwrap()
-            .remove("id");
-        assert_eq!(
-            read(value).unwrap_err(),
-            "services[0] (pg): missing field `id`"
-        );
+    fn what_is_no_catalog_is_refused_whole() {
         assert!(read(json!({})).is_err());
         assert!(read(json!({"services": {}})).is_err());
         assert_eq!(read(json!({"services": []})).unwrap(), Catalog::default());
     }
 
     #[test]
-    fn broken_rules_are_told_per_entry() {
+    fn a_bad_entry_is_left_out_and_named() {
+        let mut value = small();
+        value["services"][0]["plans"][1]
+            .as_object_mut()
+            .unwrap()
+            .remove("id");
+        value["services"].as_array_mut().unwrap().extend([
+            json!({"id": "t", "name": "x", "plans": [{"id": "r", "name": "a"}]}),
+            json!({"id": "t", "name": "y", "bindable": true, "plans": []}),
+            json!({"id": "", "name": "z", "bindable": true, "plans": []}),
+            json!("nonsense"),
+        ]);
+        let catalog = read(value).unwrap();
+        assert_eq!(catalog.services.len(), 1);
+        assert_eq!(catalog.services[0].plans.len(), 1);
+        assert_eq!(
+            catalog.refused,
+            [
+                "service 1 (pg), plan 2 (b): missing field `id`",
+                "service 2 (x): missing field `bindable`",
+                "service 3 (y): it has no plan that could be used",
+                "service 4 (z): its id or name is empty",
+                "service 5 (unnamed): plans is not an array",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_two_entries_with_one_id_or_name_the_first_counts() {
         let mut value = small();
         value["services"][0]["plans"][1]["id"] = json!("p");
-        value["services"][0]["plans"][1]["name"] = json!("a");
-        let twin = value["services"][0].clone();
+        let mut twin = value["services"][0].clone();
+        value["services"].as_array_mut().unwrap().push(twin.clone());
+        twin["id"] = json!("other");
+        value["services"].as_array_mut().unwrap().push(twin.clone());
+        twin["name"] = json!("other");
         value["services"].as_array_mut().unwrap().push(twin);
-        value["services"][1]["plans"] = json!([]);
+        let catalog = read(value).unwrap();
+        assert_eq!(catalog.services.len(), 1);
         assert_eq!(
-            problems(&read(value).unwrap()),
+            catalog.refused,
             [
-                r#"plan "a" of service "pg": its id "p" occurs twice"#,
-                r#"plan "a" of service "pg": its name occurs twice"#,
-                r#"service "pg": its id "s" occurs twice"#,
-                r#"service "pg": its name occurs twice"#,
-                r#"service "pg": it has no plan"#,
+                r#"service 1 (pg), plan 2 (b): its id "p" occurs twice"#,
+                r#"service 2 (pg): its id "s" occurs twice"#,
+                "service 3 (pg): its name occurs twice",
+                r#"service 4 (other), plan 1 (a): its id "p" occurs twice"#,
+                r#"service 4 (other), plan 2 (b): its id "p" occurs twice"#,
+                "service 4 (other): it has no plan that could be used",
             ]
         );
     }

@@ -1,8 +1,12 @@
 //! The client against a real HTTP server that goes wrong on purpose.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail with the test")]
+
 mod faults;
 mod headers;
 mod operations;
+mod services;
+
 mod timing;
 mod tls;
 

@@ -1,0 +1,136 @@
+//! From the verdicts of this crate to the engine's words.
+
+use std::time::Duration;
+
+use engine_model::broker::{Progress, Verdict};
+
+use crate::verdict::{self, Answer, Orphan, Refusal};
+
+/// The longest address that is kept; a browser takes no longer one.
+const URL_CHARS_MAX: usize = 2048;
+
+/// The value of what is done, or the engine's word for anything else.
+pub(super) fn settle<T, U>(answer: Answer<T>) -> Result<T, Verdict<U>> {
+    Err(match answer {
+        Answer::Done(value) | Answer::Exists(value) => return Ok(value),
+        Answer::Accepted(accepted) => Verdict::Accepted {
+            operation: accepted.operation,
+            dashboard_url: accepted.dashboard_url.and_then(url),
+            retry_after_ms: accepted.retry_after.map(ms),
+        },
+        Answer::Gone => Verdict::Gone,
+        Answer::Rejected(refusal) => Verdict::Rejected {
+            reason: told(&refusal),
+        },
+        Answer::MaintenanceConflict(refusal) => Verdict::Rejected {
+            reason: format!(
+                "{}; refresh the broker's catalog and ask again",
+                told(&refusal)
+            ),
+        },
+        // Every request accepts that already, so asking again would change nothing.
+        Answer::AsyncRequired => Verdict::Rejected {
+            reason: "AsyncRequired: the broker does not see that it may take its time".to_owned(),
+        },
+        Answer::Busy { retry_after } => Verdict::Busy {
+            reason: "the broker is busy with this resource".to_owned(),
+            retry_after_ms: retry_after.map(ms),
+        },
+        Answer::TooMany { retry_after } => Verdict::Busy {
+            reason: "the broker has too many requests".to_owned(),
+            retry_after_ms: retry_after.map(ms),
+        },
+        Answer::Unavailable { reason } => Verdict::NotSent { reason },
+        Answer::Unknown(doubt) => Verdict::Unknown {
+            reason: doubt.reason,
+            orphan: doubt.orphan != Orphan::Nothing,
+        },
+    })
+}
+
+/// The same, for what has no value.
+pub(super) fn verdict_without(answer: Answer<()>) -> Verdict<()> {
+    match settle(answer) {
+        Ok(()) => Verdict::Done(()),
+        Err(verdict) => verdict,
+    }
+}
+
+/// What there is to say of a request that only reads, and did not succeed.
+pub(super) fn reason(verdict: Verdict<()>) -> String {
+    match verdict {
+        Verdict::Rejected { reason }
+        | Verdict::Busy { reason, .. }
+        | Verdict::NotSent { reason }
+        | Verdict::Unknown { reason, .. } => reason,
+        Verdict::Done(()) | Verdict::Accepted { .. } | Verdict::Gone => {
+            "an answer that makes no sense here".to_owned()
+        }
+    }
+}
+
+/// A bind succeeded, but the binding could not be read yet.
+pub(super) fn not_fetched<T>(answer: Answer<T>) -> Progress {
+    let (reason, retry_after_ms) = match settle::<_, ()>(answer) {
+        Ok(_) | Err(Verdict::Gone) => ("the broker does not know it".to_owned(), None),
+        Err(Verdict::Busy {
+            reason,
+            retry_after_ms,
+        }) => (reason, retry_after_ms),
+        Err(other) => (reason(other), None),
+    };
+    let reason = format!("bound, but the credentials could not be read: {reason}");
+    Progress::NoAnswer {
+        reason,
+        retry_after_ms,
+    }
+}
+
+/// How far an operation has come.
+pub(super) fn progress(told: verdict::Progress) -> Progress {
+    match told {
+        verdict::Progress::InProgress {
+            description,
+            retry_after,
+        } => Progress::InProgress {
+            description,
+            retry_after_ms: retry_after.map(ms),
+        },
+        verdict::Progress::Succeeded { .. } => Progress::Succeeded,
+        verdict::Progress::Failed(failure) => Progress::Failed {
+            reason: failure
+                .description
+                .unwrap_or_else(|| "the broker gives no reason".to_owned()),
+        },
+        verdict::Progress::Gone => Progress::Gone,
+        verdict::Progress::Absent => Progress::NotFound,
+        verdict::Progress::Unclear {
+            reason,
+            retry_after,
+            ..
+        } => Progress::NoAnswer {
+            reason,
+            retry_after_ms: retry_after.map(ms),
+        },
+    }
+}
+
+/// An address that can be shown; one that is too long is as good as none.
+pub(super) fn url(text: String) -> Option<String> {
+    let fits = text.chars().count() <= URL_CHARS_MAX && !text.chars().any(char::is_control);
+    (fits && !text.is_empty()).then_some(text)
+}
+
+fn told(refusal: &Refusal) -> String {
+    match &refusal.code {
+        Some(code) => format!(
+            "{code}: {} (status {})",
+            refusal.description, refusal.status
+        ),
+        None => format!("{} (status {})", refusal.description, refusal.status),
+    }
+}
+
+fn ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
