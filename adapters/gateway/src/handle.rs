@@ -90,10 +90,6 @@ impl Route {
 }
 
 fn find(routes: &Routes, head: &Parts, host: &str, scheme: Scheme, wants: &Wants) -> Found {
-    // A CONNECT asks for a tunnel, not for a resource.
-    if head.method == Method::CONNECT {
-        return Found::Nothing;
-    }
     let host = bare_host(host);
     let secure = scheme == Scheme::Https;
     routes.find(head.uri.path(), &host, secure, |route| match wants {

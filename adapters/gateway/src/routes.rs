@@ -126,6 +126,7 @@ impl Routes {
         secure: bool,
         takes: impl Fn(&Route) -> bool,
     ) -> Found {
+        // A CONNECT names a host, and an OPTIONS may name the whole server.
         if !path.starts_with('/') {
             return Found::Nothing;
         }

@@ -63,6 +63,28 @@ async fn a_body_of_one_mebibyte_passes_and_a_byte_more_does_not() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_only_when_all_is_sent_learns_that_it_was_too_much() {
+    let running = start(vec![api("output", "/o")]).await;
+    // More than the sockets hold by themselves, less than the gateway's patience with it.
+    let (sized, chunked) = (4 * MIB, 5 * MIB - 100_000);
+    let head = "POST /o HTTP/1.1\r\nhost: h\r\nconnection: close\r\n";
+    for request in [
+        format!("{head}content-length: {sized}\r\n\r\n{}", "x".repeat(sized)),
+        format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{chunked:x}\r\n{}\r\n0\r\n\r\n",
+            "x".repeat(chunked)
+        ),
+    ] {
+        let said = raw(&mut running.connect().await, &request).await;
+        assert!(
+            said.starts_with("HTTP/1.1 413"),
+            "{:?} got {said:?}",
+            &request[..100]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_end_is_cut_off() {
     let running = start(vec![api("output", "/o")]).await;
     for (client, url) in clients(&running) {
