@@ -1,1 +1,44 @@
-//! Base images, dependency layers, workers, pools and language packs.
+//! Base images, dependency layers, workers, pools and language packs: running functions.
+//!
+//! ```text
+//! Functions ─ base_image ─► the host's interpreter, proved in a sandbox
+//!           ─ build_layer ► pip | uv | npm in a sandbox ─► tar.zst ─► blobs ─► layers/<digest>/
+//!           ─ load ───────► Pool of a revision ◄── Worker ◄── stem cell (Floor) ◄── Launcher
+//!           ─ call ───────► input schema ─► Lease ─► exchange on descriptor 3 ─► output schema
+//! ```
+//!
+//! A worker is one long-lived interpreter in a sandbox of its own and serves one call at a time.
+//! Whatever a function prints is only ever a log; results travel on a private descriptor, and
+//! anything there that is not the answer to the call under way ends the worker.
+
+mod base;
+mod blueprint;
+mod config;
+mod error;
+mod floor;
+mod frame;
+mod functions;
+mod language;
+mod layers;
+mod logs;
+mod pool;
+mod port;
+mod relay;
+mod revision;
+mod run;
+mod schema;
+mod source;
+mod sweep;
+mod worker;
+
+pub use adapter_sandbox::{Endpoint, LauncherConfig, Limits};
+pub use blueprint::NetworkPolicy;
+pub use config::{Builds, Config, Interpreters, Pools, Tools};
+pub use error::{Error, ErrorType, Failure, RunError};
+pub use functions::{Functions, Stats};
+pub use language::{BaseImage, Language};
+pub use layers::{Layer, LayerSpec, SystemPackage};
+pub use logs::Logs;
+pub use revision::Revision;
+pub use run::{Call, Completion};
+pub use source::Source;

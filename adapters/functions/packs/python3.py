@@ -1,0 +1,292 @@
+"""The Python worker: one function, one call at a time, over one private socket.
+
+It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
+
+    worker  {"ready": 1, "version": "3.11.2"}          once, when it may be given a function
+    engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "..."}}
+    worker  {"ready": 1} | {"fail": "one reason"}
+    engine  {"call": 7, "context": {...}, "payload": ...}
+    worker  {"ok": 7, "payload": ...} | {"err": 7, "type": "...", "message": "...", "stacktrace": []}
+
+What the function prints goes to descriptors 1 and 2, which are only ever logs. Start-up time is
+mostly imports, so this file uses built-in modules and the C half of json; the rest is imported
+where it is needed, which is when something went wrong.
+"""
+
+import sys
+import posix
+import _io
+import _json
+
+CHANNEL = 3
+# Out of the way of code that closes or reuses small descriptors; never inherited by a child.
+HIGH = 200
+
+
+def take_channel():
+    try:
+        posix.dup2(CHANNEL, HIGH, False)
+    except OSError:  # the limit on open files is lower than that
+        return CHANNEL
+    posix.close(CHANNEL)
+    return HIGH
+
+
+channel = take_channel()
+me = posix.getpid()
+reader = _io.open(channel, "rb", 65536, closefd=False)
+
+
+class Decoding:
+    """What the C scanner asks of a json.JSONDecoder."""
+
+    strict = False
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+    memo = {}
+
+
+def unserialisable(value):
+    raise TypeError("Object of type %s is not JSON serializable" % type(value).__name__)
+
+
+def make_encoder():
+    return _json.make_encoder(
+        {}, unserialisable, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False
+    )
+
+
+scan = _json.make_scanner(Decoding)
+encode = make_encoder()
+handler = None
+
+
+def send(text):
+    if posix.getpid() != me:  # a child that the function forked came back through the handler
+        posix._exit(0)
+    data = text.encode()
+    while data:
+        data = data[posix.write(channel, data):]
+
+
+def dumps(value):
+    return "".join(encode(value, 0))
+
+
+def write_files(folder, files):
+    made = set()
+    for name, text, packed in files:
+        path = folder + "/" + name
+        parent = path.rpartition("/")[0]
+        if parent not in made:
+            make_folders(parent)
+            made.add(parent)
+        data = text.encode()
+        if packed:
+            from binascii import a2b_base64
+
+            data = a2b_base64(data)
+        with _io.open(path, "wb", 0) as out:
+            out.write(data)
+
+
+def make_folders(path):
+    try:
+        posix.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_folders(path.rpartition("/")[0])
+        posix.mkdir(path)
+
+
+def add_layer(layer):
+    """Puts the dependency layer on the path, with what its .pth files ask for."""
+    names = posix.listdir(layer)
+    sys.path.append(layer)
+    if any(name.endswith(".pth") for name in names):
+        import site
+
+        site.addsitedir(layer)
+
+
+def load(order):
+    global handler
+    folder = order["dir"]
+    write_files(folder, order["files"])
+    posix.chdir(folder)
+    # Behind the standard library: a function in http.py must not break those who import http.
+    sys.path.append(folder)
+    # The import system may remember the folder as it was.
+    sys.path_importer_cache.pop(folder, None)
+    if order.get("layer"):
+        add_layer(order["layer"])
+    module, _, name = order["handler"].rpartition(".")
+    found = getattr(find(folder, module), name, None)
+    if found is None:
+        return "module %s has no function %s" % (module, name)
+    if not callable(found):
+        return "%s is not a function" % order["handler"]
+    if not takes_two(found):
+        return "%s must take exactly 2 positional arguments (context, payload)" % order["handler"]
+    handler = found
+    return None
+
+
+def find(folder, module):
+    """The handler's module: by file where it is one, whatever the file is called."""
+    path = folder + "/" + module + ".py"
+    try:
+        with _io.open(path, "rb", 0) as file:
+            source = file.read()
+    except FileNotFoundError:
+        __import__(module)
+        return sys.modules[module]
+    loaded = type(sys)(module)
+    loaded.__file__ = path
+    if module not in getattr(sys, "stdlib_module_names", ()):
+        sys.modules[module] = loaded
+    exec(compile(source, path, "exec", dont_inherit=True), loaded.__dict__)
+    return loaded
+
+
+def takes_two(function):
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return takes_two_by_signature(function)
+    bound = 1 if getattr(function, "__self__", None) is not None else 0
+    wanted = code.co_argcount - bound
+    open_ended = code.co_flags & 0x04
+    keywords = set(code.co_varnames[code.co_argcount:][: code.co_kwonlyargcount])
+    if keywords - set(getattr(function, "__kwdefaults__", None) or ()):
+        return False
+    return wanted == 2 or (open_ended and wanted < 2)
+
+
+def takes_two_by_signature(function):
+    import inspect
+
+    try:
+        inspect.signature(function).bind(None, None)
+    except ValueError:  # a built-in that does not tell
+        return True
+    except TypeError:
+        return False
+    return True
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # the function closed or replaced it
+            pass
+
+
+def children_left():
+    """Whether processes that the function started still run: the engine then replaces the worker."""
+    try:
+        return posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+    except Exception:
+        return True
+
+
+def trace(error):
+    import traceback
+
+    # The first frame is this file's own.
+    lines = traceback.format_exception(type(error), error, error.__traceback__.tb_next)
+    return "".join(lines).rstrip("\n").split("\n")
+
+
+def explain(error):
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return text or type(error).__name__
+
+
+def kind_of(error):
+    return "InputError" if isinstance(error, (ValueError, TypeError)) else "FunctionError"
+
+
+def failed(call, kind, message, stacktrace):
+    global encode
+    encode = make_encoder()  # one that gave up midway still remembers what it was inside of
+    left = ',"left":1' if children_left() else ""
+    parts = (call, kind, dumps(message), dumps(stacktrace), left)
+    return '{"err":%d,"type":"%s","message":%s,"stacktrace":%s%s}\n' % parts
+
+
+def serve(order):
+    call = order["call"]
+    try:
+        result = handler(order["context"], order["payload"])
+    except BaseException as error:  # SystemExit and KeyboardInterrupt end the call, not the worker
+        message = explain(error)
+        if isinstance(error, SystemExit):
+            message = "the handler called sys.exit(%s)" % ("" if error.code is None else error.code)
+        return failed(call, kind_of(error), message, trace(error))
+    try:
+        payload = "".join(encode(result, 0))
+    except BaseException as error:
+        message = "the result cannot be written as JSON: " + explain(error)
+        return failed(call, "FunctionError", message, [])
+    left = ',"left":1' if children_left() else ""
+    return '{"ok":%d%s,"payload":%s}\n' % (call, left, payload)
+
+
+def initialise(order):
+    try:
+        reason = load(order)
+    except BaseException as error:
+        reason = "%s: %s" % (type(error).__name__, explain(error))
+        if not isinstance(error, (SyntaxError, ImportError)):
+            sys.stderr.write("\n".join(trace(error)) + "\n")
+    flush()
+    if reason:
+        return '{"fail":%s}\n' % dumps(reason)
+    return '{"ready":1}\n'
+
+
+def touch():
+    """Runs every path once, so that the first real call finds its memory already there."""
+    global handler
+    source = "def handle(context, payload):\n    return {'f': payload.get('n')}\n"
+    scope = {}
+    exec(compile(source, "<touch>", "exec"), scope)
+    handler = scope["handle"]
+    line = b'{"call":0,"context":{"secrets":{}},"payload":{"n":"\\u00e9","l":[1,2.5,true,null]}}\n'
+    for _ in range(3):
+        serve(scan(line.decode(), 0)[0])
+    flush()
+    handler = None
+
+
+def main():
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.dont_write_bytecode = True
+    sys.argv = ["function"]
+    touch()
+    send('{"ready":1,"version":"%d.%d.%d"}\n' % sys.version_info[:3])
+    while True:
+        line = reader.readline()
+        if not line:
+            return
+        order = scan(line.decode(), 0)[0]
+        if "call" in order:
+            reply = serve(order)
+            flush()
+            send(reply)
+        else:
+            send(initialise(order["init"]))
+
+
+main()
+posix._exit(0)

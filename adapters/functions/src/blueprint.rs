@@ -1,0 +1,88 @@
+//! What a generic worker is started from, before it is given a function.
+
+use std::path::{Path, PathBuf};
+
+use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
+
+use crate::language::{BaseImage, Language, PACK_DIR};
+
+/// What of the network a function can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkPolicy {
+    /// Nothing.
+    None,
+    /// The endpoints of its services, each through a relay of the engine.
+    Services,
+    /// Whatever this node can reach, its loopback included.
+    Host,
+}
+
+/// Everything that tells one generic worker from another. Two functions with equal blueprints can
+/// be served by workers that were started for either.
+#[derive(Debug, Clone)]
+pub(crate) struct Blueprint {
+    pub(crate) language: Language,
+    pub(crate) spec: Spec,
+    /// The spec as text: equal blueprints have equal keys.
+    pub(crate) key: String,
+}
+
+impl Blueprint {
+    /// `packs` holds the wrappers, `layer` is an unpacked dependency layer.
+    pub(crate) fn new(
+        base: &BaseImage,
+        packs: &Path,
+        layer: Option<PathBuf>,
+        limits: Limits,
+        network: Network,
+    ) -> Self {
+        let (pack, _) = base.language.pack();
+        let mut spec = Spec::new(&base.interpreter);
+        spec.args = base.language.arguments(pack, limits.memory_bytes);
+        spec.env = environment();
+        spec.cwd = PathBuf::from("/tmp");
+        spec.hostname = "function".to_owned();
+        spec.network = network;
+        spec.limits = limits;
+        spec.mounts.push(Mount::read_only(packs, PACK_DIR));
+        spec.mounts.extend(interpreter_mount(base));
+        if let Some(path) = layer {
+            let (folder, target) = base.language.layer_mount();
+            let source = if folder.is_empty() { path } else { path.join(folder) };
+            spec.mounts.push(Mount::read_only(source, target));
+        }
+        let key = serde_json::to_string(&spec).expect("a spec is plain data");
+        Self { language: base.language, spec, key }
+    }
+}
+
+/// An interpreter outside of the system's own folders is mounted at its own place.
+pub(crate) fn interpreter_mount(base: &BaseImage) -> Option<Mount> {
+    let system = base.prefix.starts_with("/usr") || base.prefix == Path::new("/");
+    (!system).then(|| Mount::read_only(&base.prefix, &base.prefix))
+}
+
+fn environment() -> Vec<(String, String)> {
+    [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/tmp"),
+        ("TMPDIR", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        // Threads of numeric libraries would count against the limit of processes.
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("OMP_NUM_THREADS", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// The sandbox's network for a policy.
+pub(crate) fn network(policy: NetworkPolicy, endpoints: &[Endpoint]) -> Network {
+    match policy {
+        NetworkPolicy::None => Network::None,
+        NetworkPolicy::Services if endpoints.is_empty() => Network::None,
+        NetworkPolicy::Services => Network::Relay(endpoints.to_vec()),
+        NetworkPolicy::Host => Network::Host,
+    }
+}

@@ -1,0 +1,148 @@
+//! What the host of functions is told at start.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::Blobs;
+use adapter_sandbox::{LauncherConfig, Limits};
+
+/// Everything [`Functions::start`](crate::Functions::start) needs; [`Config::new`] has defaults
+/// for all but the first three.
+#[derive(Clone)]
+pub struct Config {
+    /// Where unpacked layers, build folders and caches are kept. Everything in it can be made again.
+    pub state_dir: PathBuf,
+    /// How the sandbox launcher is started.
+    pub launcher: LauncherConfig,
+    /// Where dependency layers are stored, and fetched from when another node built them.
+    pub blobs: Arc<dyn Blobs>,
+    /// Interpreters to use instead of the ones that are found.
+    pub interpreters: Interpreters,
+    /// Build tools to use instead of the ones that are found.
+    pub tools: Tools,
+    /// How many workers, and for how long.
+    pub pools: Pools,
+    /// The limits of a function that brings none of its own.
+    pub limits: Limits,
+    /// The bounds of a layer's build.
+    pub builds: Builds,
+}
+
+impl Config {
+    /// A configuration with the default pools, limits and bounds, and whatever interpreters and
+    /// tools the host has.
+    pub fn new(
+        state_dir: impl Into<PathBuf>,
+        launcher: LauncherConfig,
+        blobs: Arc<dyn Blobs>,
+    ) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            launcher,
+            blobs,
+            interpreters: Interpreters::default(),
+            tools: Tools::default(),
+            pools: Pools::default(),
+            limits: default_limits(),
+            builds: Builds::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("state_dir", &self.state_dir)
+            .field("interpreters", &self.interpreters)
+            .field("tools", &self.tools)
+            .field("pools", &self.pools)
+            .field("limits", &self.limits)
+            .field("builds", &self.builds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Paths of interpreters; `None` means `/usr/bin` first, then `PATH`.
+#[derive(Debug, Clone, Default)]
+pub struct Interpreters {
+    /// Python 3.8 or later.
+    pub python3: Option<PathBuf>,
+    /// Node 18 or later.
+    pub nodejs: Option<PathBuf>,
+}
+
+/// Paths of build tools; `None` means what `PATH` has.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    /// Preferred to pip when there is one.
+    pub uv: Option<PathBuf>,
+    /// A pip program, for when neither uv nor the interpreter's own pip module is there.
+    pub pip: Option<PathBuf>,
+    /// npm, a script that Node runs.
+    pub npm: Option<PathBuf>,
+}
+
+/// How many workers there may be, and how long they stay.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// The most workers of one function.
+    pub workers_max: usize,
+    /// How many calls of one function may wait for a worker; more are refused.
+    pub waiters_max: usize,
+    /// Pre-started workers for each combination of image, network and limits in use.
+    pub stems: usize,
+    /// How long a worker may be idle before it is ended.
+    pub idle_ttl: Duration,
+    /// What all workers together may be expected to take.
+    pub memory_budget_bytes: u64,
+    /// The longest that one call may take when its function sets no timeout.
+    pub call_max: Duration,
+    /// How long a function's module may take to load.
+    pub load_max: Duration,
+}
+
+impl Default for Pools {
+    /// 16 workers of a function, 4,096 waiting calls, one stem, ten minutes idle, 2 GiB, an hour
+    /// for a call and a minute for loading.
+    fn default() -> Self {
+        Self {
+            workers_max: 16,
+            waiters_max: 4096,
+            stems: 1,
+            idle_ttl: Duration::from_secs(600),
+            memory_budget_bytes: 2 << 30,
+            call_max: Duration::from_secs(3600),
+            load_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The bounds of a layer's build.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    /// How long the tool may take.
+    pub timeout: Duration,
+    /// What the unpacked layer may hold.
+    pub layer_bytes_max: u64,
+}
+
+impl Default for Builds {
+    /// Ten minutes, and 1 GiB.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(600), layer_bytes_max: 1 << 30 }
+    }
+}
+
+/// 512 MiB of memory, 64 processes, 1,024 open files, 256 MiB in a file, 64 MiB of `/tmp`.
+fn default_limits() -> Limits {
+    Limits {
+        memory_bytes: Some(512 << 20),
+        processes: 64,
+        open_files: 1024,
+        file_bytes: 256 << 20,
+        tmp_bytes: 64 << 20,
+        address_space_bytes: None,
+    }
+}

@@ -1,0 +1,253 @@
+//! What all pools of a node share: the launcher, the memory budget, the stem cells.
+//!
+//! A stem cell is a generic worker that was started before anybody asked: it sits ready inside its
+//! sandbox, and giving it a function takes a fraction of a millisecond. There are a few for every
+//! blueprint that some loaded function uses; taking one orders the next.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use adapter_sandbox::Launcher;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::blueprint::Blueprint;
+use crate::config::Pools;
+use crate::error::Failure;
+use crate::language::Language;
+use crate::pool::Pool;
+use crate::worker::{Reaper, Worker};
+
+/// A refill waits so long, in order not to take the processor from the call that caused it.
+const REFILL_DELAY: Duration = Duration::from_millis(20);
+/// A start that waits for memory gives up another idle worker so often.
+const EVICT_EVERY: Duration = Duration::from_millis(20);
+/// No longer: by then every worker has been busy all the time.
+const RESERVE_MAX: Duration = Duration::from_secs(30);
+/// The budget is kept in permits of this many bytes.
+const PERMIT_BYTES: u64 = 1 << 20;
+
+/// The shared ground of all pools.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    pub(crate) launcher: Launcher,
+    pub(crate) settings: Pools,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) reaper: Reaper,
+    pub(crate) closing: CancellationToken,
+    budget: Arc<Semaphore>,
+    /// Starts that wait for memory; while there are any, nobody keeps an idle worker.
+    starved: AtomicUsize,
+    shut: AtomicBool,
+    stems: Mutex<HashMap<String, Stems>>,
+    pools: Mutex<HashMap<String, Arc<Pool>>>,
+}
+
+#[derive(Debug, Default)]
+struct Stems {
+    ready: Vec<Worker>,
+    ordered: usize,
+    /// How many loaded functions have this blueprint.
+    users: usize,
+}
+
+impl Floor {
+    pub(crate) fn new(launcher: Launcher, settings: Pools, runtime: tokio::runtime::Handle) -> Self {
+        let permits = usize::try_from(settings.memory_budget_bytes / PERMIT_BYTES);
+        let permits = permits.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            launcher,
+            settings,
+            tasks: TaskTracker::new(),
+            reaper: Reaper { tasks: TaskTracker::new(), runtime },
+            closing: CancellationToken::new(),
+            budget: Arc::new(Semaphore::new(permits)),
+            starved: AtomicUsize::new(0),
+            shut: AtomicBool::new(false),
+            stems: Mutex::default(),
+            pools: Mutex::default(),
+        }
+    }
+
+    /// The pools by revision. Held for look-ups only.
+    pub(crate) fn pools(&self) -> MutexGuard<'_, HashMap<String, Arc<Pool>>> {
+        self.pools.lock().expect("no holder panics")
+    }
+
+    fn stems(&self) -> MutexGuard<'_, HashMap<String, Stems>> {
+        self.stems.lock().expect("no holder panics")
+    }
+
+    /// A generic worker: a stem cell if one is ready, otherwise a new one.
+    pub(crate) async fn hire(self: &Arc<Self>, blueprint: &Arc<Blueprint>) -> Result<Worker, Failure> {
+        let ready = loop {
+            let stem = self.stems().get_mut(&blueprint.key).and_then(|stems| stems.ready.pop());
+            match stem {
+                Some(mut stem) => {
+                    if stem.is_sound() {
+                        break Some(stem);
+                    }
+                }
+                None => break None,
+            }
+        };
+        self.restock(blueprint, REFILL_DELAY);
+        match ready {
+            Some(stem) => Ok(stem),
+            None => self.start(blueprint).await,
+        }
+    }
+
+    /// Starts a generic worker, once there is memory for it.
+    pub(crate) async fn start(&self, blueprint: &Blueprint) -> Result<Worker, Failure> {
+        let permit = self.reserve(blueprint.language).await?;
+        self.start_with(blueprint, permit).await
+    }
+
+    async fn start_with(
+        &self,
+        blueprint: &Blueprint,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Worker, Failure> {
+        let launcher = self.launcher.clone();
+        Worker::start(launcher, blueprint, Some(permit), self.reaper.clone()).await
+    }
+
+    async fn reserve(&self, language: Language) -> Result<OwnedSemaphorePermit, Failure> {
+        if self.shut.load(Ordering::Acquire) {
+            return Err(Failure::now("this node is shutting down"));
+        }
+        if let Some(permit) = self.reserve_now(language) {
+            return Ok(permit);
+        }
+        self.starved.fetch_add(1, Ordering::AcqRel);
+        let _fed = Fed(&self.starved);
+        let end = Instant::now() + RESERVE_MAX;
+        // Given-up workers free their share when they are reaped, and one may not be enough.
+        while Instant::now() < end {
+            self.evict();
+            let freed = Arc::clone(&self.budget).acquire_many_owned(permits(language));
+            match tokio::time::timeout(EVICT_EVERY, freed).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                Ok(Err(_)) => return Err(Failure::now("this node is shutting down")),
+                Err(_) => {}
+            }
+        }
+        let budget = self.settings.memory_budget_bytes >> 20;
+        Err(Failure::now(format!("this node's workers already take all of their {budget} MiB")))
+    }
+
+    fn reserve_now(&self, language: Language) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.budget).try_acquire_many_owned(permits(language)).ok()
+    }
+
+    /// Whether some start waits for memory, so that idle workers are to be given up.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed) > 0
+    }
+
+    /// Gives up the stems, and the worker that was idle for the longest time.
+    fn evict(&self) {
+        for stems in self.stems().values_mut() {
+            stems.ready.clear();
+        }
+        let pools: Vec<Arc<Pool>> = self.pools().values().cloned().collect();
+        let oldest = pools.iter().filter_map(|p| p.idle_since().map(|since| (since, p))).min_by_key(|(since, _)| *since);
+        if let Some((_, pool)) = oldest {
+            pool.evict_oldest();
+        }
+    }
+
+    /// Keeps stems for a blueprint from now on, until as many `forget` as `keep` it.
+    pub(crate) fn keep(self: &Arc<Self>, blueprint: &Arc<Blueprint>) {
+        self.stems().entry(blueprint.key.clone()).or_default().users += 1;
+        self.restock(blueprint, Duration::ZERO);
+    }
+
+    /// The opposite of `keep`.
+    pub(crate) fn forget(&self, blueprint: &Blueprint) {
+        let mut stems = self.stems();
+        let Some(entry) = stems.get_mut(&blueprint.key) else { return };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users == 0 {
+            stems.remove(&blueprint.key);
+        }
+    }
+
+    /// Orders stems where there are fewer than there should be.
+    fn restock(self: &Arc<Self>, blueprint: &Arc<Blueprint>, delay: Duration) {
+        let missing = {
+            let mut stems = self.stems();
+            let Some(entry) = stems.get_mut(&blueprint.key) else { return };
+            let missing = self.settings.stems.saturating_sub(entry.ready.len() + entry.ordered);
+            entry.ordered += missing;
+            missing
+        };
+        for _ in 0..missing {
+            let (floor, blueprint) = (Arc::downgrade(self), Arc::clone(blueprint));
+            let closing = self.closing.clone();
+            self.tasks.spawn(async move {
+                let _ = closing.run_until_cancelled(tokio::time::sleep(delay)).await;
+                if let Some(floor) = Weak::upgrade(&floor) {
+                    floor.stock(&blueprint).await;
+                }
+            });
+        }
+    }
+
+    /// Starts one stem. It takes only memory that nobody waits for.
+    async fn stock(&self, blueprint: &Blueprint) {
+        let permit = if self.is_starved() { None } else { self.reserve_now(blueprint.language) };
+        let started = match permit {
+            Some(permit) if !self.closing.is_cancelled() => {
+                Some(self.start_with(blueprint, permit).await)
+            }
+            _ => None,
+        };
+        let mut stems = self.stems();
+        let Some(entry) = stems.get_mut(&blueprint.key) else { return };
+        entry.ordered = entry.ordered.saturating_sub(1);
+        match started {
+            Some(Ok(stem)) if !self.closing.is_cancelled() => entry.ready.push(stem),
+            Some(Err(failure)) => tracing::warn!(error = %failure, "a stem cell did not start"),
+            _ => {}
+        }
+    }
+
+    /// How many stems are ready, and their first processes.
+    pub(crate) fn stem_pids(&self) -> Vec<u32> {
+        let stems = self.stems();
+        stems.values().flat_map(|s| s.ready.iter().filter_map(Worker::pid)).collect()
+    }
+
+    /// What the budget has given out.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        let free = self.budget.available_permits() as u64 * PERMIT_BYTES;
+        self.settings.memory_budget_bytes.saturating_sub(free)
+    }
+
+    /// Starts nothing any more, and gives up what is idle.
+    pub(crate) fn close(&self) {
+        self.shut.store(true, Ordering::Release);
+        self.closing.cancel();
+        self.budget.close();
+        self.stems().clear();
+    }
+}
+
+fn permits(language: Language) -> u32 {
+    u32::try_from(language.worker_bytes() / PERMIT_BYTES).expect("a worker takes megabytes")
+}
+
+/// Counts a starved start out again, also when its caller gave up.
+struct Fed<'a>(&'a AtomicUsize);
+
+impl Drop for Fed<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

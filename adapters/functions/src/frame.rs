@@ -1,0 +1,143 @@
+//! What the engine and a worker say to each other: one JSON value a line, both ways.
+//!
+//! ```text
+//! worker  {"ready":1,"version":"3.11.2"}      once, when it may be given a function
+//! engine  {"init":{"files":[[path,text,base64?]],"dir":..,"handler":..,"layer":..}}
+//! worker  {"ready":1} | {"fail":"one reason"}
+//! engine  {"call":7,"context":{..},"payload":..}
+//! worker  {"ok":7,"payload":..} | {"err":7,"type":..,"message":..,"stacktrace":[..]}
+//! ```
+//!
+//! `"left":1` beside an answer says that processes of the function still run. JSON never holds a
+//! raw newline, so a line is a frame. A frame that is anything else ends the worker.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::error::ErrorType;
+use crate::source::File;
+
+/// The longest frame a worker may answer with.
+pub(crate) const REPLY_BYTES_MAX: usize = 6 << 20;
+
+/// The first line of a worker, and its answer to `init`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ready {
+    #[serde(default)]
+    pub(crate) ready: u8,
+    #[serde(default)]
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) fail: Option<String>,
+}
+
+/// The function that a worker is to become.
+#[derive(Debug, Serialize)]
+pub(crate) struct Init<'a> {
+    pub(crate) files: &'a [File],
+    pub(crate) dir: &'a str,
+    pub(crate) handler: &'a str,
+    pub(crate) layer: Option<&'a str>,
+}
+
+/// The frame of an `init`.
+pub(crate) fn init(init: &Init<'_>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Order<'a> {
+        init: &'a Init<'a>,
+    }
+    line(&Order { init })
+}
+
+/// The frame of a call.
+pub(crate) fn call(id: u64, context: &Value, payload: &Value) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Order<'a> {
+        call: u64,
+        context: &'a Value,
+        payload: &'a Value,
+    }
+    line(&Order { call: id, context, payload })
+}
+
+fn line(order: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    serde_json::to_writer(&mut bytes, order).expect("strings and JSON values always serialise");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// A worker's answer to a call.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reply<'a> {
+    #[serde(default)]
+    ok: Option<u64>,
+    #[serde(default)]
+    err: Option<u64>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) payload: Option<&'a RawValue>,
+    #[serde(rename = "type", default)]
+    pub(crate) kind: Option<ErrorType>,
+    #[serde(borrow, default)]
+    pub(crate) message: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) stacktrace: Vec<String>,
+    #[serde(default)]
+    pub(crate) left: u8,
+}
+
+/// A payload of null is a payload.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&'a RawValue>::deserialize(from).map(Some)
+}
+
+impl<'a> Reply<'a> {
+    /// Reads the answer to the call of that id; whatever else it is, is said in the error.
+    pub(crate) fn parse(frame: &'a [u8], id: u64) -> Result<Self, &'static str> {
+        let reply: Self = serde_json::from_slice(frame).map_err(|_| "it is not a reply")?;
+        match (reply.ok, reply.err) {
+            (Some(answered), None) if answered == id && reply.payload.is_some() => Ok(reply),
+            (None, Some(answered)) if answered == id && reply.kind.is_some() => Ok(reply),
+            (Some(answered), None) | (None, Some(answered)) if answered != id => {
+                Err("it answers another call")
+            }
+            _ => Err("it is not a reply"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_answer_to_this_very_call_is_taken() {
+        assert!(Reply::parse(br#"{"ok":7,"payload":null}"#, 7).is_ok());
+        assert!(Reply::parse(br#"{"err":7,"type":"InputError","message":"m"}"#, 7).is_ok());
+        for frame in [
+            &br#"{"ok":6,"payload":1}"#[..],
+            br#"{"ok":7}"#,
+            br#"{"err":7,"message":"m"}"#,
+            br#"{"ok":7,"err":7,"payload":1}"#,
+            br#"{"ready":1}"#,
+            br#"7"#,
+            b"hello",
+            b"\xff\xfe",
+            b"",
+        ] {
+            assert!(Reply::parse(frame, 7).is_err(), "{}", String::from_utf8_lossy(frame));
+        }
+    }
+
+    #[test]
+    fn a_frame_is_one_line_whatever_the_payload_holds() {
+        let frame = call(1, &json!({}), &json!("a\nb\u{2028}"));
+        assert_eq!(frame.iter().filter(|&&b| b == b'\n').count(), 1);
+        assert_eq!(frame.last(), Some(&b'\n'));
+    }
+}

@@ -1,0 +1,265 @@
+//! The handle by which the engine has functions built, loaded and called.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_sandbox::{Capabilities, Launcher};
+use serde::{Deserialize, Serialize};
+
+use crate::base;
+use crate::blueprint::{Blueprint, network};
+use crate::config::Config;
+use crate::error::{Error, ErrorType, Failure, RunError};
+use crate::floor::Floor;
+use crate::language::{BaseImage, Language};
+use crate::layers::{Layer, LayerSpec, Layers, write_whole};
+use crate::pool::Pool;
+use crate::revision::{Prepared, Revision};
+use crate::run::{Call, Completion, run};
+use crate::schema::Schema;
+use crate::source;
+use crate::sweep;
+
+/// Functions on this node. Clones share everything; dropping the last one ends every worker.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    packs: PathBuf,
+    floor: Arc<Floor>,
+    layers: Layers,
+    bases: tokio::sync::Mutex<HashMap<Language, BaseImage>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.floor.close();
+        self.floor.pools().clear();
+    }
+}
+
+/// How many workers there are and what they take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Loaded revisions.
+    pub revisions: usize,
+    /// Their workers: idle, busy and starting.
+    pub workers: usize,
+    /// Those of them that wait for a call.
+    pub idle: usize,
+    /// Pre-started workers without a function.
+    pub stems: usize,
+    /// What the budget counts for all of them.
+    pub reserved_bytes: u64,
+    /// What the idle workers and stems really take, as far as this machine tells.
+    pub resident_bytes: u64,
+}
+
+impl Functions {
+    /// Starts the sandbox launcher and prepares the state directory. To be called within a tokio
+    /// runtime, on which everything then runs.
+    ///
+    /// # Errors
+    /// `Launcher` when this machine allows no sandbox, `State` when the directory cannot be used.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        let launcher = Launcher::start(config.launcher.clone()).map_err(Error::Launcher)?;
+        let packs = config.state_dir.join("packs");
+        write_packs(&packs)?;
+        let layers = Layers::open(
+            &config.state_dir,
+            Arc::clone(&config.blobs),
+            launcher.clone(),
+            config.tools.clone(),
+            config.builds.clone(),
+        )?;
+        let runtime = tokio::runtime::Handle::current();
+        let floor = Arc::new(Floor::new(launcher, config.pools.clone(), runtime));
+        sweep::start(&floor);
+        let bases = tokio::sync::Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { config, packs, floor, layers, bases }) })
+    }
+
+    /// What of the sandbox is in force on this machine.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.floor.launcher.capabilities()
+    }
+
+    /// The base image of a language: this host's interpreter, whatever image the URL names. It has
+    /// started in a sandbox before this returns.
+    ///
+    /// # Errors
+    /// When there is no pack for the language, or no interpreter that runs in the sandbox.
+    pub async fn base_image(&self, language: &str, docker_url: &str) -> Result<BaseImage, Failure> {
+        let known = Language::parse(language).ok_or_else(|| {
+            Failure::of(format!("this node has no language pack for {language:?}; it has python3 and nodejs"))
+        })?;
+        tracing::debug!(language, url = docker_url, "the host's interpreter stands for the image");
+        self.base(known).await
+    }
+
+    async fn base(&self, language: Language) -> Result<BaseImage, Failure> {
+        let inner = &self.inner;
+        let mut bases = inner.bases.lock().await;
+        if let Some(base) = bases.get(&language) {
+            return Ok(base.clone());
+        }
+        let base = base::find(language, &inner.config, &inner.packs, &inner.floor).await?;
+        bases.insert(language, base.clone());
+        Ok(base)
+    }
+
+    /// Builds the dependency layer of an image, or finds it built. The same spec gives the same
+    /// layer again, so this is safe to repeat. `None` when the spec asks for nothing.
+    ///
+    /// # Errors
+    /// When the manifest is refused, or the tool fails; its last lines are in the reason.
+    pub async fn build_layer(
+        &self,
+        base: &BaseImage,
+        spec: &LayerSpec,
+    ) -> Result<Option<Layer>, Failure> {
+        self.inner.layers.build(base, spec).await
+    }
+
+    /// Loads a revision: when this returns, its handler has been loaded in a sandboxed worker that
+    /// now waits for the first call. Loading the same id again does nothing.
+    ///
+    /// # Errors
+    /// With exactly one reason: the source, the handler, a schema, the layer, or this node.
+    pub async fn load(&self, revision: Revision) -> Result<(), Failure> {
+        if self.is_loaded(&revision.id) {
+            return Ok(());
+        }
+        let floor = &self.inner.floor;
+        let prepared = self.prepare(revision).await?;
+        let first = prepared.hire(floor).await?;
+        let blueprint = Arc::clone(&prepared.blueprint);
+        let id = prepared.id.clone();
+        let pool = Arc::new(Pool::new(prepared, Arc::clone(floor), first));
+        {
+            let mut pools = floor.pools();
+            if pools.contains_key(&id) {
+                return Ok(()); // loaded twice at the same time; one is enough
+            }
+            pools.insert(id, pool);
+        }
+        floor.keep(&blueprint);
+        Ok(())
+    }
+
+    async fn prepare(&self, revision: Revision) -> Result<Prepared, Failure> {
+        let inner = &self.inner;
+        let schema_in = Schema::compile("input", revision.schema_in.as_ref())?;
+        let schema_out = Schema::compile("output", revision.schema_out.as_ref())?;
+        let Revision { source, handler, language, .. } = revision;
+        let unpacking =
+            tokio::task::spawn_blocking(move || source::unpack(&source, &handler, language));
+        let source = unpacking
+            .await
+            .map_err(|e| Failure::now(format!("failed to unpack the source: {e}")))??;
+        let base = self.base(language).await?;
+        let layer = match &revision.layer {
+            Some(digest) => Some(inner.layers.fetch(digest).await?),
+            None => None,
+        };
+        let limits = revision.limits.unwrap_or_else(|| inner.config.limits.clone());
+        let reach = network(revision.network, &revision.endpoints);
+        let has_layer = layer.is_some();
+        let blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
+        Ok(Prepared {
+            id: revision.id,
+            blueprint: Arc::new(blueprint),
+            source,
+            has_layer,
+            schema_in,
+            schema_out,
+            timeout_ms: revision.timeout_ms,
+        })
+    }
+
+    /// Whether calls of that revision can be served here without loading it.
+    #[must_use]
+    pub fn is_loaded(&self, revision_id: &str) -> bool {
+        self.inner.floor.pools().contains_key(revision_id)
+    }
+
+    /// Calls a loaded revision. Every way a call can end is a completion; dropping the future does
+    /// not end a handler that has begun.
+    pub async fn call(&self, revision_id: &str, call: Call) -> Completion {
+        let pool = self.inner.floor.pools().get(revision_id).cloned();
+        match pool {
+            Some(pool) => run(&pool, &self.inner.floor, call).await,
+            None => Completion::refused(RunError {
+                kind: ErrorType::SystemError,
+                message: format!("function revision {revision_id} is not loaded on this node"),
+                stacktrace: Vec::new(),
+            }),
+        }
+    }
+
+    /// Forgets a revision: its idle workers end, calls under way go on, new ones are refused.
+    pub fn retire(&self, revision_id: &str) {
+        let retired = self.inner.floor.pools().remove(revision_id);
+        if let Some(pool) = retired {
+            pool.retire();
+            self.inner.floor.forget(&pool.revision.blueprint);
+        }
+    }
+
+    /// How many workers there are and what they take.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let floor = &self.inner.floor;
+        let pools: Vec<Arc<Pool>> = floor.pools().values().cloned().collect();
+        let mut pids = floor.stem_pids();
+        let mut stats = Stats {
+            revisions: pools.len(),
+            stems: pids.len(),
+            reserved_bytes: floor.reserved_bytes(),
+            ..Stats::default()
+        };
+        for pool in pools {
+            let (live, idle, idle_pids) = pool.count();
+            stats.workers += live;
+            stats.idle += idle;
+            pids.extend(idle_pids);
+        }
+        stats.resident_bytes = pids.into_iter().map(sweep::resident_bytes).sum();
+        stats
+    }
+
+    /// Takes no more calls, waits for those under way, and ends every worker. Whether all of it
+    /// was done within `drain`; what was not is killed.
+    pub async fn shutdown(&self, drain: Duration) -> bool {
+        let floor = &self.inner.floor;
+        let pools: Vec<Arc<Pool>> = floor.pools().drain().map(|(_, pool)| pool).collect();
+        for pool in &pools {
+            pool.retire();
+        }
+        floor.close();
+        floor.tasks.close();
+        let graceful = tokio::time::timeout(drain, floor.tasks.wait()).await.is_ok();
+        floor.reaper.tasks.close();
+        if graceful {
+            floor.reaper.tasks.wait().await;
+        }
+        graceful
+    }
+}
+
+fn write_packs(folder: &std::path::Path) -> Result<(), Error> {
+    let failed = |source| Error::State { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for language in [Language::Python3, Language::Nodejs] {
+        let (name, text) = language.pack();
+        write_whole(&folder.join(name), text.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Dependency layers: built once for what they hold, kept in the blob store, unpacked once a node.
+//!
+//! ```text
+//! <state>/layers/<digest>/      unpacked, read-only; a digest is that of the packed layer
+//! <state>/layers/keys/<key>     which layer a manifest came to, for this interpreter
+//! <state>/builds/<random>/      a build under way; whatever is in there at start is swept out
+//! ```
+
+mod archive;
+mod node;
+mod python;
+mod tool;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adapter_kit::{BlobError, Blobs, Digest};
+use adapter_sandbox::Launcher;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Builds, Tools};
+use crate::error::{Error, Failure};
+use crate::language::{BaseImage, Language};
+
+/// Part of every key: what is built differently must not be taken for the same.
+const BUILDER: u32 = 1;
+
+/// What a dependency layer is to hold.
+#[derive(Debug, Clone, Default)]
+pub struct LayerSpec {
+    /// The whole text of `requirements.txt` or `package.json`.
+    pub manifest: Option<String>,
+    /// Packages of the operating system. The base image is this host, so they must be there.
+    pub system_packages: Vec<SystemPackage>,
+}
+
+/// A package of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version, or how that begins; empty for any.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// A built layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Where the packed layer is in the blob store.
+    pub digest: Digest,
+    /// How long the packed layer is.
+    pub bytes: u64,
+}
+
+/// The layers of this node.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    folder: PathBuf,
+    builds: PathBuf,
+    cache: PathBuf,
+    blobs: Handle,
+    launcher: Launcher,
+    tools: Tools,
+    bounds: Builds,
+    /// One build or unpacking at a time: they want all processors, and the second one for the
+    /// same thing then finds it done.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Handle(Arc<dyn Blobs>);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Blobs")
+    }
+}
+
+impl Layers {
+    pub(crate) fn open(
+        state: &Path,
+        blobs: Arc<dyn Blobs>,
+        launcher: Launcher,
+        tools: Tools,
+        bounds: Builds,
+    ) -> Result<Self, Error> {
+        let layers = Self {
+            folder: state.join("layers"),
+            builds: state.join("builds"),
+            cache: state.join("cache"),
+            blobs: Handle(blobs),
+            launcher,
+            tools,
+            bounds,
+            turn: tokio::sync::Mutex::default(),
+        };
+        if layers.builds.exists() {
+            remove(&layers.builds)?;
+        }
+        for path in [&layers.folder.join("keys"), &layers.builds, &layers.cache] {
+            std::fs::create_dir_all(path)
+                .map_err(|source| Error::State { path: path.clone(), source })?;
+        }
+        Ok(layers)
+    }
+
+    /// Builds the layer of a spec, or finds that it is built already. A spec that asks for nothing
+    /// has none.
+    pub(crate) async fn build(
+        &self,
+        base: &BaseImage,
+        spec: &LayerSpec,
+    ) -> Result<Option<Layer>, Failure> {
+        tool::check_system_packages(&spec.system_packages).await?;
+        let manifest = spec.manifest.as_deref().unwrap_or_default();
+        let manifest = match base.language {
+            Language::Python3 => python::manifest(manifest)?,
+            Language::Nodejs => node::manifest(manifest)?,
+        };
+        let Some(manifest) = manifest else { return Ok(None) };
+        let key = self.folder.join("keys").join(key(base, &manifest).as_str());
+        let _turn = self.turn.lock().await;
+        if let Some(layer) = self.known(&key).await {
+            return Ok(Some(layer));
+        }
+        let folder = self.scratch()?;
+        let built = folder.path().join("layer");
+        let room = tool::Room {
+            launcher: &self.launcher,
+            tools: &self.tools,
+            base,
+            folder: folder.path(),
+            cache: &self.cache,
+            timeout: self.bounds.timeout,
+        };
+        match base.language {
+            Language::Python3 => python::build(&room, &manifest).await?,
+            Language::Nodejs => node::build(&room, &manifest).await?,
+        }
+        let layer = self.store(&built).await?;
+        let text = serde_json::to_string(&layer).expect("a layer is plain data");
+        write_whole(&key, text.as_bytes()).map_err(|e| Failure::io("note a built layer", &e))?;
+        Ok(Some(layer))
+    }
+
+    /// The layer that a key file tells of, if this node still has it or can have it.
+    async fn known(&self, key: &Path) -> Option<Layer> {
+        let layer: Layer = serde_json::from_slice(&std::fs::read(key).ok()?).ok()?;
+        let unpacked = self.folder.join(layer.digest.as_str()).is_dir();
+        (unpacked || self.unpack(&layer.digest).await.is_ok()).then_some(layer)
+    }
+
+    /// Packs a built folder, stores it, and keeps the folder as the unpacked layer.
+    async fn store(&self, built: &Path) -> Result<Layer, Failure> {
+        let (from, bytes_max) = (built.to_owned(), self.bounds.layer_bytes_max);
+        let packed = blocking(move || archive::pack(&from, bytes_max)).await?;
+        let bytes = packed.len() as u64;
+        let digest = self.blobs.0.put(Bytes::from(packed)).await;
+        let digest = digest.map_err(|e| Failure::now(format!("failed to store a layer: {e}")))?;
+        self.settle(built, &digest)?;
+        Ok(Layer { digest, bytes })
+    }
+
+    /// The folder of an unpacked layer; fetched and unpacked if this node does not have it yet.
+    pub(crate) async fn fetch(&self, digest: &Digest) -> Result<PathBuf, Failure> {
+        let path = self.folder.join(digest.as_str());
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let _turn = self.turn.lock().await;
+        if !path.is_dir() {
+            self.unpack(digest).await?;
+        }
+        Ok(path)
+    }
+
+    async fn unpack(&self, digest: &Digest) -> Result<(), Failure> {
+        let packed = self.blobs.0.get(digest).await.map_err(|error| match error {
+            BlobError::Absent(_) => Failure::of(format!("the dependency layer {digest} is nowhere")),
+            error => Failure::now(format!("failed to fetch the layer {digest}: {error}")),
+        })?;
+        let folder = self.scratch()?;
+        let (into, bytes_max) = (folder.path().join("layer"), self.bounds.layer_bytes_max);
+        let unpacked = into.clone();
+        blocking(move || archive::unpack(&packed, &into, bytes_max)).await?;
+        self.settle(&unpacked, digest)
+    }
+
+    /// Moves a finished folder to its place, which makes it visible all at once.
+    fn settle(&self, from: &Path, digest: &Digest) -> Result<(), Failure> {
+        let path = self.folder.join(digest.as_str());
+        match std::fs::rename(from, &path) {
+            Err(_) if path.is_dir() => Ok(()), // the same content was there first
+            moved => moved.map_err(|e| Failure::io("keep an unpacked layer", &e)),
+        }
+    }
+
+    fn scratch(&self) -> Result<tempfile::TempDir, Failure> {
+        tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir_in(&self.builds)
+            .map_err(|e| Failure::io("make a build folder", &e))
+    }
+}
+
+/// What a manifest comes to depends on it, on the interpreter it is for, and on this builder.
+fn key(base: &BaseImage, manifest: &str) -> Digest {
+    let parts = (BUILDER, base.language, &base.version, std::env::consts::ARCH, manifest);
+    Digest::of(&serde_json::to_vec(&parts).expect("plain data"))
+}
+
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.map_err(|e| Failure::now(format!("failed to handle a layer: {e}")))?
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    std::fs::remove_dir_all(path).map_err(|source| Error::State { path: path.to_owned(), source })
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(parent)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}

@@ -1,0 +1,87 @@
+//! A function revision: as it is given, and as it is ready to be started again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::Digest;
+use adapter_sandbox::{Endpoint, Limits};
+use serde_json::Value;
+
+use crate::blueprint::{Blueprint, NetworkPolicy};
+use crate::error::Failure;
+use crate::floor::Floor;
+use crate::frame::Init;
+use crate::language::{FUNCTION_DIR, Language};
+use crate::schema::Schema;
+use crate::source::{Source, Unpacked};
+use crate::worker::Worker;
+
+/// One immutable version of a function. Its id is the caller's choice, and never used for another.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// The id that calls name.
+    pub id: String,
+    /// The language of its base image.
+    pub language: Language,
+    /// The dependency layer of its image, if that has one.
+    pub layer: Option<Digest>,
+    /// Its source.
+    pub source: Source,
+    /// `module.function` for Python, a path such as `./hello.js` for Node; may be empty for a
+    /// single file.
+    pub handler: String,
+    /// What its input must be.
+    pub schema_in: Option<Value>,
+    /// What its output must be.
+    pub schema_out: Option<Value>,
+    /// How long a call may take; 0 sets none.
+    pub timeout_ms: u64,
+    /// What a worker may use up; `None` takes the node's defaults.
+    pub limits: Option<Limits>,
+    /// What of the network it can reach.
+    pub network: NetworkPolicy,
+    /// The endpoints of its services, for [`NetworkPolicy::Services`].
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Everything needed to make workers of a revision and to judge what goes in and out.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) id: String,
+    pub(crate) blueprint: Arc<Blueprint>,
+    pub(crate) source: Unpacked,
+    pub(crate) has_layer: bool,
+    pub(crate) schema_in: Option<Schema>,
+    pub(crate) schema_out: Option<Schema>,
+    pub(crate) timeout_ms: u64,
+}
+
+impl Prepared {
+    /// A worker with this function in it, from a stem if there is one.
+    pub(crate) async fn hire(&self, floor: &Arc<Floor>) -> Result<Worker, Failure> {
+        let mut worker = floor.hire(&self.blueprint).await?;
+        worker.become_function(&self.init(), floor.settings.load_max).await?;
+        Ok(worker)
+    }
+
+    fn init(&self) -> Init<'_> {
+        let layer = match self.blueprint.language {
+            Language::Python3 => Language::Python3.layer_mount().1,
+            // Node finds packages by itself.
+            Language::Nodejs => return self.init_with(None),
+        };
+        self.init_with(self.has_layer.then_some(layer))
+    }
+
+    fn init_with<'a>(&'a self, layer: Option<&'a str>) -> Init<'a> {
+        Init { files: &self.source.files, dir: FUNCTION_DIR, handler: &self.source.handler, layer }
+    }
+
+    /// How long a call may take: what the function says, and never longer than the node allows.
+    pub(crate) fn timeout(&self, call_max: Duration) -> Duration {
+        match self.timeout_ms {
+            0 => call_max,
+            ms => Duration::from_millis(ms).min(call_max),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! One run: input schema, worker, handler, output schema, in this order.
+//!
+//! | what happened | type | message |
+//! |---|---|---|
+//! | input against `schema.in` | InputError | `Input invalid against schema: …` |
+//! | handler raised ValueError, TypeError | InputError | its own |
+//! | handler raised anything else | FunctionError | its own |
+//! | result is not JSON, or too large | FunctionError | `the result …` |
+//! | output against `schema.out` | FunctionError | `Output invalid against schema: …` |
+//! | timeout | FunctionError | `Function execution exceeded the timeout` |
+//! | no worker before the deadline | FunctionError | `Did not invoke, already exceeded timeout` |
+//! | process exited, crashed, out of memory | FunctionError | `the function's process …` |
+//! | wrote on the worker's own descriptor | SystemError | `the function's reply cannot be read: …` |
+//! | too many waiting calls, no worker to be had | SystemError | … |
+//!
+//! A process that ends is the function's doing: this node's own part in it has no way to fail
+//! alone. A reply that is no reply is a SystemError, as it was in Dispatch. A handler's own error
+//! wins over the output schema, which then has nothing to be said about.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::error::RunError;
+use crate::floor::Floor;
+use crate::frame::{self, Reply};
+use crate::logs::Logs;
+use crate::pool::{Lease, NoWorker, Pool};
+use crate::revision::Prepared;
+use crate::worker::{Broken, Captured};
+
+/// Workers that die before they took the order are replaced so many times for one call.
+const DELIVERIES_MAX: usize = 3;
+
+/// A call of a function.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The run's id, for logs.
+    pub run_id: String,
+    /// What the handler gets as its context; `secrets`, `serviceBindings`, `timeout` and
+    /// `deadline` are added where they are missing.
+    pub context: Value,
+    /// What the handler gets as its payload.
+    pub input: Value,
+    /// When the caller stops being interested, if that is before the function's own timeout.
+    pub deadline: Option<std::time::Instant>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// What the handler returned; null when it failed.
+    pub output: Value,
+    /// What went wrong, if anything did.
+    pub error: Option<RunError>,
+    /// What the handler printed, also when it failed.
+    pub logs: Logs,
+    /// When the handler was called; when the call was refused, if it was not.
+    pub started: SystemTime,
+    /// When its answer was complete.
+    pub finished: SystemTime,
+}
+
+impl Completion {
+    /// A call that never reached the handler.
+    pub(crate) fn refused(error: RunError) -> Self {
+        let now = SystemTime::now();
+        Self {
+            output: Value::Null,
+            error: Some(error),
+            logs: Logs::default(),
+            started: now,
+            finished: now,
+        }
+    }
+}
+
+/// Carries out one call. The part that holds a worker is a task of its own, so a caller that goes
+/// away leaves neither a worker in the middle of a conversation nor a run without an end.
+pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) -> Completion {
+    if let Some(Err(error)) = pool.revision.schema_in.as_ref().map(|s| s.check(&call.input)) {
+        return Completion::refused(RunError::input(format!("Input invalid against schema: {error}")));
+    }
+    let until = call.deadline.map(Instant::from_std);
+    let call_max = floor.settings.call_max;
+    let timeout = pool.revision.timeout(call_max);
+    let started = SystemTime::now();
+    let wait_end = until.unwrap_or_else(|| Instant::now() + call_max).min(Instant::now() + timeout);
+    for _ in 0..DELIVERIES_MAX {
+        let lease = match pool.lease(wait_end).await {
+            Ok(lease) => lease,
+            Err(none) => return Completion::refused(explain(none)),
+        };
+        let end = Instant::now() + timeout;
+        let end = until.map_or(end, |until| until.min(end));
+        if end <= Instant::now() {
+            return Completion::refused(explain(NoWorker::Deadline));
+        }
+        complete(&mut call.context, &pool.revision, end);
+        let (context, input) = (std::mem::take(&mut call.context), std::mem::take(&mut call.input));
+        let exchange = Exchange { pool: Arc::clone(pool), lease, context, input, end };
+        match floor.tasks.spawn(exchange.perform()).await {
+            Ok(Ok((result, logs))) => {
+                let (output, error) = match result {
+                    Ok(output) => (output, None),
+                    Err(error) => (Value::Null, Some(error)),
+                };
+                return Completion { output, error, logs, started, finished: SystemTime::now() };
+            }
+            Ok(Err(undelivered)) => {
+                tracing::debug!(run.id = %call.run_id, "a worker died before the call");
+                (call.context, call.input) = undelivered;
+            }
+            Err(error) => {
+                return Completion::refused(RunError::system(format!("the call was lost: {error}")));
+            }
+        }
+    }
+    Completion::refused(RunError::system("the function's workers end before they can be called"))
+}
+
+fn explain(none: NoWorker) -> RunError {
+    match none {
+        NoWorker::Crowded(waiting) => {
+            RunError::system(format!("{waiting} calls of this function wait for a worker already"))
+        }
+        NoWorker::Deadline => RunError::function("Did not invoke, already exceeded timeout"),
+        NoWorker::Retired => RunError::system("this revision of the function is no longer served here"),
+        NoWorker::Failed(failure) if failure.transient => RunError::system(failure.reason),
+        NoWorker::Failed(failure) => RunError::function(failure.reason),
+    }
+}
+
+/// Adds the keys that a handler may rely on.
+fn complete(context: &mut Value, revision: &Prepared, end: Instant) {
+    if !context.is_object() {
+        *context = json!({});
+    }
+    let Value::Object(keys) = context else { unreachable!("it was made one") };
+    for key in ["secrets", "serviceBindings"] {
+        if keys.get(key).is_none_or(Value::is_null) {
+            keys.insert(key.to_owned(), json!({}));
+        }
+    }
+    keys.entry("timeout").or_insert_with(|| revision.timeout_ms.into());
+    if revision.timeout_ms > 0 {
+        keys.entry("deadline").or_insert_with(|| {
+            let at = DateTime::<Utc>::from(SystemTime::now() + end.duration_since(Instant::now()));
+            at.to_rfc3339_opts(SecondsFormat::Millis, true).into()
+        });
+    }
+}
+
+struct Exchange {
+    pool: Arc<Pool>,
+    lease: Lease,
+    context: Value,
+    input: Value,
+    end: Instant,
+}
+
+impl Exchange {
+    /// The result; or, when the worker was dead before it heard of the call, context and input
+    /// back, for another worker.
+    async fn perform(mut self) -> Result<(Result<Value, RunError>, Logs), (Value, Value)> {
+        let worker = self.lease.worker();
+        let id = worker.next_id();
+        let order = frame::call(id, &self.context, &self.input);
+        let mut captured = Captured::default();
+        let result = match worker.exchange(&order, self.end, &mut captured).await {
+            Ok(line) => match Reply::parse(&line, id) {
+                Ok(reply) => {
+                    worker.unfit |= reply.left > 0;
+                    judge(&reply, &self.pool.revision)
+                }
+                Err(why) => {
+                    worker.unfit = true;
+                    let text = format!("the function's reply cannot be read: {why}");
+                    Err(RunError::system(text))
+                }
+            },
+            Err(Broken::Undelivered) => return Err((self.context, self.input)),
+            Err(Broken::Deadline) => {
+                Err(RunError::function("Function execution exceeded the timeout"))
+            }
+            Err(Broken::TooLarge) => Err(RunError::function(format!(
+                "the result is larger than {} MiB",
+                frame::REPLY_BYTES_MAX >> 20
+            ))),
+            Err(broken @ Broken::Gone) => {
+                let ended = worker.end(&broken).await;
+                Err(RunError::function(format!("the function's process {ended}")))
+            }
+        };
+        // The worker is back in its pool before the caller hears of it.
+        drop(self.lease);
+        let logs = Logs { stdout: captured.stdout.into_lines(), stderr: captured.stderr.into_lines() };
+        Ok((result, logs))
+    }
+}
+
+fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {
+    if let Some(kind) = reply.kind {
+        let mut error = RunError::new(kind, reply.message.clone());
+        error.stacktrace.clone_from(&reply.stacktrace);
+        return Err(error);
+    }
+    let payload = reply.payload.map_or("null", |raw| raw.get());
+    let output: Value = serde_json::from_str(payload)
+        .map_err(|e| RunError::function(format!("the result cannot be read as JSON: {e}")))?;
+    match revision.schema_out.as_ref().map(|schema| schema.check(&output)) {
+        Some(Err(error)) => {
+            Err(RunError::function(format!("Output invalid against schema: {error}")))
+        }
+        Some(Ok(())) | None => Ok(output),
+    }
+}

@@ -1,0 +1,235 @@
+//! A function's source: unpacked in memory, checked, and its handler found.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Component, Path};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::language::Language;
+
+/// More than this unpacked belongs into a dependency layer.
+const UNPACKED_BYTES_MAX: u64 = 16 << 20;
+/// So many files are no function's own.
+const FILES_MAX: usize = 2000;
+
+/// The source of a function, as it was given to Dispatch.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A gzipped tar of a folder.
+    Archive(Bytes),
+    /// One file.
+    File {
+        /// Its name, such as `hello.py`; without one the language's usual name is taken.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// The files of a function and the handler in them, both known to be well-formed.
+#[derive(Debug, Clone)]
+pub(crate) struct Unpacked {
+    pub(crate) files: Vec<File>,
+    pub(crate) handler: String,
+}
+
+/// A file as a worker is sent it: path, text, and whether the text is base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct File(pub(crate) String, pub(crate) String, pub(crate) bool);
+
+/// Unpacks a source and settles its handler, which may be left empty for a single file.
+pub(crate) fn unpack(
+    source: &Source,
+    handler: &str,
+    language: Language,
+) -> Result<Unpacked, Failure> {
+    let files = match source {
+        Source::Archive(bytes) => unpack_archive(bytes)?,
+        Source::File { name, text } => {
+            let name = if name.is_empty() { default_name(language).to_owned() } else { name.clone() };
+            let name = plain_path(Path::new(&name))?;
+            BTreeMap::from([(name, text.clone().into_bytes())])
+        }
+    };
+    let handler = settle_handler(handler.trim(), language, &files)?;
+    let files = files.into_iter().map(|(name, bytes)| into_file(name, bytes)).collect();
+    Ok(Unpacked { files, handler })
+}
+
+fn default_name(language: Language) -> &'static str {
+    match language {
+        Language::Python3 => "handler.py",
+        Language::Nodejs => "handler.js",
+    }
+}
+
+fn into_file(name: String, bytes: Vec<u8>) -> File {
+    match String::from_utf8(bytes) {
+        Ok(text) => File(name, text, false),
+        Err(binary) => File(name, STANDARD.encode(binary.as_bytes()), true),
+    }
+}
+
+fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let bad = |e: std::io::Error| Failure::of(format!("the source is not a gzipped tar: {e}"));
+    let too_large = || {
+        Failure::of(format!("the source is larger than {} MiB unpacked", UNPACKED_BYTES_MAX >> 20))
+    };
+    // One byte past the limit tells "just fits" from "too large"; tar headers count as well.
+    let mut archive = tar::Archive::new(GzDecoder::new(&bytes[..]).take(UNPACKED_BYTES_MAX + 1));
+    let mut files = BTreeMap::new();
+    let mut total = 0;
+    for entry in archive.entries().map_err(bad)? {
+        let mut entry = entry.map_err(bad)?;
+        if !entry.header().entry_type().is_file() {
+            continue; // folders come of the files in them; links would lead elsewhere
+        }
+        let name = plain_path(&entry.path().map_err(bad)?)?;
+        total += entry.size();
+        if total > UNPACKED_BYTES_MAX {
+            return Err(too_large());
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(bad)?;
+        files.insert(name, content);
+        if files.len() > FILES_MAX {
+            return Err(Failure::of(format!("the source has more than {FILES_MAX} files")));
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::of("the source has no files"));
+    }
+    Ok(files)
+}
+
+/// The path without `.`; one that is absolute or climbs is refused.
+fn plain_path(path: &Path) -> Result<String, Failure> {
+    let bad = || Failure::of(format!("the source has a file outside of it: {}", path.display()));
+    let mut parts: Vec<&str> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.to_str().ok_or_else(bad)?),
+            Component::CurDir => {}
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => return Err(bad()),
+        }
+    }
+    if parts.is_empty() { Err(bad()) } else { Ok(parts.join("/")) }
+}
+
+fn settle_handler(
+    handler: &str,
+    language: Language,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<String, Failure> {
+    let names: Vec<&String> = files.keys().collect();
+    match language {
+        Language::Python3 if handler.is_empty() => {
+            let sources: Vec<_> = names.iter().filter_map(|n| n.strip_suffix(".py")).collect();
+            match sources[..] {
+                [only] => Ok(format!("{}.handle", only.replace('/', "."))),
+                _ => Err(Failure::of("Exactly 1 source file needed when HANDLER is empty")),
+            }
+        }
+        Language::Python3 => match handler.rsplit_once('.') {
+            Some((module, name)) if !module.is_empty() && !name.is_empty() => Ok(handler.to_owned()),
+            _ => Err(Failure::of(format!(
+                "Invalid function file or handler: {handler} is not of the form module.function"
+            ))),
+        },
+        Language::Nodejs if handler.is_empty() => {
+            let script = |n: &&&String| [".js", ".mjs", ".cjs"].iter().any(|end| n.ends_with(end));
+            match names.iter().filter(script).collect::<Vec<_>>()[..] {
+                [only] => Ok(format!("./{only}")),
+                _ => Err(Failure::of("Exactly 1 source file needed when HANDLER is empty")),
+            }
+        }
+        Language::Nodejs => plain_path(Path::new(handler)).map(|path| format!("./{path}")).map_err(
+            |_| Failure::of(format!("Invalid function file or handler: {handler} is not a path")),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Source {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            // The builder would refuse a path that climbs, which is what some tests are about.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append(&header, *content).expect("appends");
+        }
+        let tar = tar.into_inner().expect("finishes");
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&tar).expect("packs");
+        Source::Archive(gz.finish().expect("packs").into())
+    }
+
+    fn reason(source: &Source, handler: &str, language: Language) -> String {
+        unpack(source, handler, language).expect_err("it is refused").reason
+    }
+
+    #[test]
+    fn a_single_file_needs_no_handler() {
+        let py = archive(&[("./hello.py", b"")]);
+        let unpacked = unpack(&py, "", Language::Python3).expect("unpacks");
+        assert_eq!(unpacked.handler, "hello.handle");
+        let js = Source::File { name: "hello.js".into(), text: String::new() };
+        assert_eq!(unpack(&js, "", Language::Nodejs).expect("unpacks").handler, "./hello.js");
+    }
+
+    #[test]
+    fn several_files_need_one() {
+        let two = archive(&[("a.py", b""), ("b.py", b"")]);
+        let said = "Exactly 1 source file needed when HANDLER is empty";
+        assert_eq!(reason(&two, "", Language::Python3), said);
+        assert_eq!(unpack(&two, "b.run", Language::Python3).expect("unpacks").files.len(), 2);
+        assert_eq!(reason(&two, "", Language::Nodejs), said);
+    }
+
+    #[test]
+    fn a_file_outside_of_the_source_is_refused() {
+        for name in ["../evil.py", "/etc/evil.py", "a/../../evil.py"] {
+            let said = reason(&archive(&[(name, b"x")]), "", Language::Python3);
+            assert!(said.starts_with("the source has a file outside of it"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_archive_is_refused_and_so_is_a_bomb() {
+        let said = reason(&Source::Archive(Bytes::from_static(b"PK")), "", Language::Python3);
+        assert!(said.starts_with("the source is not a gzipped tar"), "{said}");
+        let zeros = vec![0; UNPACKED_BYTES_MAX as usize + 1];
+        let said = reason(&archive(&[("big.py", &zeros)]), "", Language::Python3);
+        assert_eq!(said, "the source is larger than 16 MiB unpacked");
+    }
+
+    #[test]
+    fn a_handler_of_the_wrong_form_is_refused() {
+        let py = archive(&[("hello.py", b"")]);
+        for handler in ["hello", ".handle", "hello."] {
+            assert!(reason(&py, handler, Language::Python3).contains("module.function"));
+        }
+        assert!(reason(&py, "../x.js", Language::Nodejs).contains("is not a path"));
+    }
+
+    #[test]
+    fn a_binary_file_travels_as_base64() {
+        let source = archive(&[("hello.py", b"x"), ("data.bin", &[0xff, 0x00])]);
+        let files = unpack(&source, "hello.handle", Language::Python3).expect("unpacks").files;
+        assert!(files.contains(&File("data.bin".into(), "/wA=".into(), true)));
+    }
+}

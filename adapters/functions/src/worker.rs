@@ -1,0 +1,353 @@
+//! One sandboxed interpreter: started generic, made into a function, then one call at a time.
+//!
+//! ```text
+//! start ─► stem (ready, no function) ─ become ─► worker ─ exchange ─► reply, still a worker
+//!                                                   └──── any Broken ──► unfit, to be dropped
+//! ```
+//!
+//! A worker has one owner: a pool while idle, a task while it serves. Dropping it kills its
+//! processes and reaps them in the background.
+
+use std::time::Duration;
+
+use adapter_sandbox::{Exit, Process, Sandboxed};
+use tokio::io::Interest;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::blueprint::Blueprint;
+use crate::error::{Failure, chain};
+use crate::frame::{self, Init, REPLY_BYTES_MAX, Ready};
+use crate::logs::Capture;
+use crate::port::{Channel, Pipe, awaited};
+use crate::relay::Relays;
+
+/// From the start of its process to its first line; three orders of magnitude above the usual.
+const START_MAX: Duration = Duration::from_secs(20);
+/// From the close of its channel to its exit; then it is killed.
+const EXIT_MAX: Duration = Duration::from_secs(1);
+/// Reads of a pipe before the reply is looked at again: a worker that prints without end must
+/// not keep the deadline from being noticed.
+const DRAIN_CHUNKS: usize = 16;
+/// Enough to empty a pipe of any size that an ordinary user can set.
+const DRAIN_CHUNKS_LAST: usize = 64;
+
+/// A running worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    channel: Channel,
+    inbox: Vec<u8>,
+    stdout: Pipe,
+    stderr: Pipe,
+    scratch: Vec<u8>,
+    process: Option<Process>,
+    permit: Option<OwnedSemaphorePermit>,
+    reaper: Reaper,
+    _relays: Relays,
+    calls: u64,
+    pub(crate) version: String,
+    /// It may not serve again.
+    pub(crate) unfit: bool,
+}
+
+/// Where ended workers are waited for, so that shutting down can wait for all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Reaper {
+    pub(crate) tasks: TaskTracker,
+    /// A worker may be dropped on a thread that knows no runtime.
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+impl Reaper {
+    fn spawn(&self, reap: impl FnOnce() + Send + 'static) {
+        self.tasks.spawn_blocking_on(reap, &self.runtime);
+    }
+}
+
+/// What one run printed, while it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Captured {
+    pub(crate) stdout: Capture,
+    pub(crate) stderr: Capture,
+}
+
+/// Why an exchange has no reply. The worker is unfit after any of these.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The deadline passed.
+    Deadline,
+    /// The worker's end of the channel closed.
+    Gone,
+    /// The order could not be handed over, so nothing of it was acted on.
+    Undelivered,
+    /// The reply is longer than a frame may be.
+    TooLarge,
+}
+
+enum Event {
+    Channel,
+    Writable,
+    Stdout,
+    Stderr,
+    Deadline,
+}
+
+impl Worker {
+    /// Starts a generic worker and waits until it says that it is ready.
+    pub(crate) async fn start(
+        launcher: adapter_sandbox::Launcher,
+        blueprint: &Blueprint,
+        permit: Option<OwnedSemaphorePermit>,
+        reaper: Reaper,
+    ) -> Result<Self, Failure> {
+        let spec = blueprint.spec.clone();
+        let spawned = tokio::task::spawn_blocking(move || launcher.spawn(&spec)).await;
+        let sandboxed = spawned
+            .map_err(|e| Failure::now(format!("failed to start a sandbox: {e}")))?
+            .map_err(|e| Failure::now(format!("failed to {}", chain(&e))))?;
+        let mut worker = Self::adopt(sandboxed, permit, reaper)
+            .map_err(|e| Failure::io("take over a sandbox's descriptors", &e))?;
+        let mut captured = Captured::default();
+        let deadline = Instant::now() + START_MAX;
+        match worker.receive(deadline, &mut captured).await {
+            Ok(frame) => {
+                let ready = serde_json::from_slice::<Ready>(&frame).ok().filter(|r| r.ready == 1);
+                let ready = ready.ok_or_else(|| {
+                    Failure::now(format!("the {} worker did not say ready", blueprint.language.label()))
+                })?;
+                worker.version = ready.version;
+                Ok(worker)
+            }
+            Err(broken) => {
+                let ended = worker.end(&broken).await;
+                let said = captured.stderr.last_line().map(|l| format!(": {l}")).unwrap_or_default();
+                let language = blueprint.language.label();
+                Err(Failure::now(format!("the {language} interpreter {ended}{said}")))
+            }
+        }
+    }
+
+    fn adopt(
+        sandboxed: Sandboxed,
+        permit: Option<OwnedSemaphorePermit>,
+        reaper: Reaper,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            channel: Channel::new(sandboxed.channel)?,
+            inbox: Vec::new(),
+            stdout: Pipe::new(sandboxed.stdout)?,
+            stderr: Pipe::new(sandboxed.stderr)?,
+            scratch: Vec::new(),
+            process: Some(sandboxed.process),
+            permit,
+            reaper,
+            _relays: Relays::start(sandboxed.listeners)?,
+            calls: 0,
+            version: String::new(),
+            unfit: false,
+        })
+    }
+
+    /// Gives the worker its function, and waits until the handler is loaded.
+    pub(crate) async fn become_function(
+        &mut self,
+        init: &Init<'_>,
+        load_max: Duration,
+    ) -> Result<(), Failure> {
+        let mut captured = Captured::default();
+        let order = frame::init(init);
+        let deadline = Instant::now() + load_max;
+        let invalid = |why: String| Failure::of(format!("Invalid function file or handler: {why}"));
+        match self.exchange(&order, deadline, &mut captured).await {
+            Ok(frame) => match serde_json::from_slice::<Ready>(&frame) {
+                Ok(Ready { ready: 1, fail: None, .. }) => Ok(()),
+                Ok(Ready { fail: Some(reason), .. }) => Err(invalid(one_line(&reason))),
+                _ => Err(invalid("it wrote to the worker's own descriptor while it loaded".into())),
+            },
+            Err(Broken::Deadline) => Err(invalid(format!("it did not load within {load_max:?}"))),
+            Err(broken) => {
+                let ended = self.end(&broken).await;
+                let said = captured.stderr.last_line().map(|l| format!(": {l}")).unwrap_or_default();
+                Err(invalid(format!("its process {ended} while it loaded{said}")))
+            }
+        }
+    }
+
+    /// The id for the next call: never the same twice, so that a late answer cannot pass for it.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    /// Whether an idle worker is as it was left: alive, and silent on its channel.
+    pub(crate) fn is_sound(&mut self) -> bool {
+        !self.unfit && self.inbox.is_empty() && matches!(self.channel.read(&mut self.inbox, &mut self.scratch), Ok(None))
+    }
+
+    /// Sends one order and waits for its one-line answer, taking in what is printed meanwhile.
+    pub(crate) async fn exchange(
+        &mut self,
+        order: &[u8],
+        deadline: Instant,
+        captured: &mut Captured,
+    ) -> Result<Vec<u8>, Broken> {
+        // What was printed since the last answer is no part of this run.
+        let mut nobodys = Captured::default();
+        self.drain(&mut nobodys, DRAIN_CHUNKS_LAST);
+        let answer = match self.deliver(order, deadline, captured).await {
+            Ok(()) => self.receive(deadline, captured).await,
+            Err(broken) => Err(broken),
+        };
+        self.drain(captured, DRAIN_CHUNKS_LAST);
+        self.unfit |= answer.is_err();
+        answer
+    }
+
+    async fn deliver(
+        &mut self,
+        mut order: &[u8],
+        deadline: Instant,
+        captured: &mut Captured,
+    ) -> Result<(), Broken> {
+        loop {
+            let written = self.channel.write(order).map_err(|_| Broken::Undelivered)?;
+            order = &order[written..];
+            if order.is_empty() {
+                return Ok(());
+            }
+            if let Event::Deadline = self.next_event(deadline, true, captured).await {
+                return Err(Broken::Deadline);
+            }
+        }
+    }
+
+    /// Waits for one whole line, and takes it out of the inbox.
+    async fn receive(
+        &mut self,
+        deadline: Instant,
+        captured: &mut Captured,
+    ) -> Result<Vec<u8>, Broken> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.inbox[searched..].iter().position(|&b| b == b'\n') {
+                let rest = self.inbox.split_off(searched + end + 1);
+                let mut line = std::mem::replace(&mut self.inbox, rest);
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.inbox.len();
+            if searched > REPLY_BYTES_MAX {
+                return Err(Broken::TooLarge);
+            }
+            match self.next_event(deadline, false, captured).await {
+                Event::Deadline => return Err(Broken::Deadline),
+                Event::Channel => match self.channel.read(&mut self.inbox, &mut self.scratch) {
+                    Ok(Some(0)) | Err(_) => return Err(Broken::Gone),
+                    Ok(_) => {}
+                },
+                Event::Writable | Event::Stdout | Event::Stderr => {}
+            }
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        deadline: Instant,
+        writing: bool,
+        captured: &mut Captured,
+    ) -> Event {
+        let event = tokio::select! {
+            biased;
+            () = self.channel.readable(), if !writing => Event::Channel,
+            () = self.channel.writable(), if writing => Event::Writable,
+            () = self.stdout.readable() => Event::Stdout,
+            () = self.stderr.readable() => Event::Stderr,
+            () = tokio::time::sleep_until(deadline) => Event::Deadline,
+        };
+        match event {
+            Event::Stdout => self.stdout.drain(&mut captured.stdout, &mut self.scratch, DRAIN_CHUNKS),
+            Event::Stderr => self.stderr.drain(&mut captured.stderr, &mut self.scratch, DRAIN_CHUNKS),
+            Event::Channel | Event::Writable | Event::Deadline => {}
+        }
+        // A worker that prints without end always has something to say before the timer.
+        if Instant::now() >= deadline { Event::Deadline } else { event }
+    }
+
+    fn drain(&mut self, captured: &mut Captured, chunks: usize) {
+        self.stdout.drain(&mut captured.stdout, &mut self.scratch, chunks);
+        self.stderr.drain(&mut captured.stderr, &mut self.scratch, chunks);
+    }
+
+    /// How the worker ended, as words that follow "its process"; it is gone afterwards.
+    pub(crate) async fn end(&mut self, broken: &Broken) -> String {
+        self.unfit = true;
+        let closed = matches!(broken, Broken::Gone | Broken::Undelivered);
+        match self.exit(if closed { EXIT_MAX } else { Duration::ZERO }).await {
+            Some(exit) if closed => describe(exit),
+            _ if closed => "closed its channel and was killed".to_owned(),
+            _ => "was killed".to_owned(),
+        }
+    }
+
+    async fn exit(&mut self, within: Duration) -> Option<Exit> {
+        use std::os::fd::AsFd as _;
+        let process = self.process.as_ref()?;
+        let report = process.as_fd().try_clone_to_owned().ok()?;
+        let report = awaited(report, Interest::READABLE).ok()?;
+        let _ = tokio::time::timeout(within, report.readable()).await;
+        process.try_wait().ok().flatten()
+    }
+
+    /// The host's number of the sandbox's first process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        if let Err(error) = process.kill() {
+            tracing::warn!(pid = process.pid(), error = %chain(&error), "a worker was not killed");
+        }
+        // Its share of the memory budget is free when its processes are gone.
+        let permit = self.permit.take();
+        self.reaper.spawn(move || {
+            if let Err(error) = process.wait() {
+                tracing::warn!(pid = process.pid(), error = %chain(&error), "a worker was not reaped");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit { oom: true, .. } => "was killed because it used more memory than its limit".into(),
+        Exit { code: Some(code), .. } => format!("exited with status {code}"),
+        Exit { signal: Some(signal), .. } => format!("was ended by {}", signal_name(signal)),
+        Exit { .. } => "ended".into(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGILL => "SIGILL",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXFSZ => "SIGXFSZ",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+/// A reason is one line, however many the interpreter wrote.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

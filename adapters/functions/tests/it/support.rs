@@ -1,0 +1,130 @@
+//! A node for functions on real parts: the sandbox launcher, the interpreters, blobs in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter_functions::{
+    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, NetworkPolicy,
+    Revision, RunError, Source,
+};
+use adapter_kit::MemoryBlobs;
+use serde_json::{Value, json};
+
+/// A node with a state directory of its own.
+pub(crate) struct Node {
+    pub(crate) functions: Functions,
+    pub(crate) blobs: Arc<MemoryBlobs>,
+    _state: tempfile::TempDir,
+}
+
+pub(crate) fn launcher() -> LauncherConfig {
+    LauncherConfig::new([env!("CARGO_BIN_EXE_functions-launcher")])
+}
+
+pub(crate) fn node() -> Node {
+    node_with(|_| {})
+}
+
+pub(crate) fn node_with(change: impl FnOnce(&mut Config)) -> Node {
+    let blobs = Arc::new(MemoryBlobs::default());
+    let state = tempfile::tempdir().expect("a state directory");
+    let mut config = Config::new(state.path(), launcher(), Arc::clone(&blobs) as _);
+    change(&mut config);
+    let functions = Functions::start(config).expect("functions start");
+    Node { functions, blobs, _state: state }
+}
+
+pub(crate) fn python(text: &str) -> Revision {
+    revision(Language::Python3, "main.py", text)
+}
+
+pub(crate) fn nodejs(text: &str) -> Revision {
+    revision(Language::Nodejs, "main.js", text)
+}
+
+/// A revision with no layer, schemas, timeout or network.
+pub(crate) fn revision(language: Language, name: &str, text: &str) -> Revision {
+    Revision {
+        id: format!("{}-1", name.replace('.', "-")),
+        language,
+        layer: None,
+        source: Source::File { name: name.to_owned(), text: text.to_owned() },
+        handler: String::new(),
+        schema_in: None,
+        schema_out: None,
+        timeout_ms: 0,
+        limits: None,
+        network: NetworkPolicy::None,
+        endpoints: Vec::new(),
+    }
+}
+
+/// A file of the documentation's examples.
+pub(crate) fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+pub(crate) fn example_json(name: &str) -> Value {
+    serde_json::from_str(&example(name)).expect("it is JSON")
+}
+
+pub(crate) fn call(input: Value) -> Call {
+    Call { run_id: "run".into(), context: json!({"secrets": {}}), input, deadline: None }
+}
+
+impl Node {
+    /// Loads a revision that must load.
+    pub(crate) async fn load(&self, revision: Revision) -> String {
+        let id = revision.id.clone();
+        self.functions.load(revision).await.expect("it loads");
+        id
+    }
+
+    /// Loads a revision, calls it once, and says what came of it.
+    pub(crate) async fn once(&self, revision: Revision, input: Value) -> Completion {
+        let id = self.load(revision).await;
+        self.call(&id, input).await
+    }
+
+    pub(crate) async fn call(&self, id: &str, input: Value) -> Completion {
+        self.functions.call(id, call(input)).await
+    }
+
+    /// The reason why a revision does not load.
+    pub(crate) async fn reason(&self, revision: Revision) -> String {
+        self.functions.load(revision).await.expect_err("it does not load").reason
+    }
+
+    /// A call that must succeed.
+    pub(crate) async fn output(&self, id: &str, input: Value) -> Value {
+        let done = self.call(id, input).await;
+        assert_eq!(done.error, None, "logs: {:?}", done.logs);
+        done.output
+    }
+}
+
+/// The error of a completion that must have one of that type.
+pub(crate) fn error(done: &Completion, kind: ErrorType) -> &RunError {
+    let error = done.error.as_ref().expect("the run failed");
+    assert_eq!(error.kind, kind, "{error:?}");
+    assert_eq!(done.output, Value::Null);
+    error
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The host's programs that a test cannot do without.
+pub(crate) fn program(name: &str, elsewhere: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(elsewhere.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
