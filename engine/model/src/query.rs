@@ -58,8 +58,21 @@ pub enum Filter {
         /// At most so many.
         limit: u32,
     },
-    /// What the server is: versions, public key, roles, listeners.
+    /// What the server is: versions, public key, roles, listeners. Answered by the node, not by
+    /// the views.
     Info,
+    /// What could not be processed, oldest first. Answered by the node, not by the views.
+    DeadLetters {
+        /// At most so many.
+        limit: u32,
+    },
+    /// Puts a dead letter back for another try. Done by the node, not by the views.
+    Revive {
+        /// The letter.
+        letter: Seq,
+    },
+    /// Has the views made anew from the log; answered when they are.
+    Rebuild,
 }
 
 /// The answer to a query.
