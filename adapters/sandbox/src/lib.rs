@@ -1,1 +1,33 @@
 //! The launcher of sandboxed processes: namespaces, mounts, seccomp, limits.
+//!
+//! ```text
+//!  engine (many threads)            helper (one thread)               sandbox (namespaces of its own)
+//!  Launcher ── spec, descriptors ──► clone ─────────────────────────► init, pid 1: sets up, then reaps
+//!  Sandboxed ◄──── reports: pidfd, listeners, failure ──────────────┤   └─ program, pid 2: descriptor 3
+//!  Process  ◄──── exit ───────────── waits, removes the cgroup        │       is the engine's channel
+//! ```
+//!
+//! The helper exists so that nobody forks from a process that has threads. It holds no state worth
+//! keeping: when the engine goes away it kills every sandbox and ends, and when it is killed itself
+//! the kernel ends every sandbox. The same code runs as root and as an ordinary user; what this
+//! machine allows is found out once, at start, and told in [`Capabilities`].
+//!
+//! This is the only crate that holds unsafe code, and within it only `sys` and `wire` do.
+
+mod capabilities;
+mod error;
+mod helper;
+mod inside;
+mod launcher;
+mod process;
+mod seccomp;
+mod spec;
+mod sys;
+mod wire;
+
+pub use capabilities::{Capabilities, Cgroup};
+pub use error::Error;
+pub use helper::launcher_main;
+pub use launcher::{Launcher, LauncherConfig};
+pub use process::{Exit, Process, Sandboxed};
+pub use spec::{Access, Endpoint, Limits, Mount, Network, Spec};

@@ -1,0 +1,245 @@
+//! The helper process: one thread that clones sandboxes, waits for them, and ends with the engine.
+//!
+//! ```text
+//!   control socket ──► request: clone, map ids, attach cgroup, "go"
+//!   SIGCHLD ─────────► reap: tell the exit, remove the cgroup
+//!   end of file ─────► kill all, reap all, end
+//! ```
+
+mod cgroup;
+mod identity;
+mod machine;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use self::cgroup::Group;
+pub(crate) use self::identity::Identity;
+pub(crate) use self::machine::Machine;
+use crate::Spec;
+use crate::inside::{self, Failure, Plan, Step};
+use crate::sys::{self, Clone, WaitStatus};
+use crate::wire::{self, Ended, Hello, PACKET_BYTES_MAX, REQUEST_FDS, Status};
+
+/// How likely the kernel's out-of-memory killer is to take a sandbox rather than another process.
+const OOM_SCORE: &str = "500";
+
+/// The entry of the helper process; call it first thing in `main`, before any thread is started.
+///
+/// Standard input must be the socket which [`Launcher::start`](crate::Launcher::start) passes.
+pub fn launcher_main() -> ! {
+    let code = match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            // The engine's log is the only place left to say it; that may be closed as well.
+            let _ = writeln!(io::stderr(), "sandbox launcher: {error}");
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+fn run() -> io::Result<()> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("started in a process that has threads"));
+    }
+    let control = sys::dup_above(sys::inherited(0)?, 10)?;
+    // Descriptors 0 and 3 stay taken, so that none of a request's has a number which the sandbox
+    // gives a meaning.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    sys::dup_to(&null, 0)?;
+    sys::dup_to(&null, 3)?;
+    sys::default_signal_actions();
+    // A terminal's or a service manager's signals are the engine's business: it drains, then closes
+    // the socket.
+    sys::block_signals(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT])?;
+    let child_ended = sys::signal_fd(&sys::block_signals(&[libc::SIGCHLD])?)?;
+    sys::set_umask(0o022);
+    // Fails in the leader of a process group, which then is apart from the engine already.
+    let _ = sys::new_session();
+    sys::raise_open_files()?;
+
+    let mut helper = match Machine::probe() {
+        Ok(machine) => {
+            wire::send(&control, &Hello::Ready(machine.capabilities()), &[])?;
+            Helper {
+                machine,
+                running: HashMap::new(),
+                garbage: Vec::new(),
+            }
+        }
+        Err(reason) => return wire::send(&control, &Hello::Unsupported(reason), &[]),
+    };
+    helper.serve(&control, &child_ended)?;
+    helper.stop();
+    Ok(())
+}
+
+struct Helper {
+    machine: Machine,
+    running: HashMap<i32, Running>,
+    /// Cgroups that the kernel was not yet ready to remove.
+    garbage: Vec<Group>,
+}
+
+/// A sandbox from its clone until all of it is reaped.
+struct Running {
+    pidfd: OwnedFd,
+    /// The other end is the sandbox's first process; it says here how the program ended.
+    sync: OwnedFd,
+    report: OwnedFd,
+    group: Group,
+}
+
+impl Helper {
+    /// Serves requests until the engine's end of the control socket is closed.
+    fn serve(&mut self, control: &OwnedFd, child_ended: &OwnedFd) -> io::Result<()> {
+        let mut buffer = vec![0; PACKET_BYTES_MAX];
+        loop {
+            let ready = sys::poll([control.as_fd(), child_ended.as_fd()], -1)?;
+            let [request, ended] = ready.expect("there is no time-out");
+            if ended {
+                sys::drain_signals(child_ended);
+                self.reap(false)?;
+            }
+            if request {
+                let (length, fds) = wire::recv_bytes(control, &mut buffer, 0)?;
+                if length == 0 {
+                    return Ok(());
+                }
+                self.answer(&buffer[..length], fds);
+            }
+        }
+    }
+
+    /// Carries out one request; what goes wrong is told to the one who asked.
+    fn answer(&mut self, request: &[u8], fds: Vec<OwnedFd>) {
+        let Ok(fds) = <[OwnedFd; REQUEST_FDS]>::try_from(fds) else {
+            return;
+        };
+        let [channel, stdout, stderr, status, report] = fds;
+        let started = serde_json::from_slice::<Spec>(request)
+            .map_err(io::Error::from)
+            .step("read the request")
+            .and_then(|spec| {
+                let stdio = inside::Stdio {
+                    channel,
+                    stdout,
+                    stderr,
+                };
+                self.start(&spec, stdio, &status, report)
+            });
+        if let Err(failure) = started {
+            let message = Status::Failed {
+                step: failure.step,
+                errno: failure.errno,
+            };
+            // Whoever asked may have given up; there is nobody else to tell.
+            let _ = wire::send(&status, &message, &[]);
+        }
+    }
+
+    fn start(
+        &mut self,
+        spec: &Spec,
+        stdio: inside::Stdio,
+        status: &OwnedFd,
+        report: OwnedFd,
+    ) -> Result<(), Failure> {
+        let trees = self.machine.open_trees(&spec.mounts)?;
+        let (sync, sync_inside) = wire::pair().step("make a socket")?;
+        let group = self
+            .machine
+            .cgroups
+            .create(&spec.limits)
+            .step("make a cgroup")?;
+        let cloned = sys::clone(self.machine.namespaces(&spec.network));
+        let (pid, pidfd) = match cloned {
+            Ok(Clone::Parent { pid, pidfd }) => (pid, pidfd),
+            Ok(Clone::Child) => {
+                let sync = sync_inside;
+                inside::enter(&Plan {
+                    machine: &self.machine,
+                    spec,
+                    stdio,
+                    status,
+                    sync,
+                    trees,
+                })
+            }
+            Err(error) => {
+                self.garbage.push(group);
+                return Err(error).step("make namespaces");
+            }
+        };
+        let running = self.running.entry(pid).insert_entry(Running {
+            pidfd,
+            sync,
+            report,
+            group,
+        });
+        let running = running.get();
+        let released = release(&self.machine.identity, pid, running, status);
+        if released.is_err() {
+            // What it is will be seen when it is reaped.
+            let _ = sys::kill(&running.pidfd);
+        }
+        released
+    }
+
+    /// Takes note of every sandbox that has ended; with `block`, of all there are.
+    fn reap(&mut self, block: bool) -> io::Result<()> {
+        while let Some((pid, status)) = sys::wait_any(block)? {
+            if let Some(running) = self.running.remove(&pid) {
+                let ended = how_it_ended(&running, status);
+                // Whoever asked may have dropped the process: that is how most are killed.
+                let _ = wire::send(&running.report, &ended, &[]);
+                self.garbage.push(running.group);
+            }
+        }
+        self.garbage.retain(|group| !group.remove());
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        for running in self.running.values() {
+            let _ = sys::kill(&running.pidfd);
+        }
+        let _ = self.reap(true);
+        self.machine.cgroups.remove();
+    }
+}
+
+/// Gives the new process its user, cgroup and score, tells the engine of it, and lets it go.
+fn release(
+    identity: &Identity,
+    pid: i32,
+    running: &Running,
+    status: &OwnedFd,
+) -> Result<(), Failure> {
+    identity.map(pid).step("map user ids")?;
+    running.group.attach(pid).step("enter the cgroup")?;
+    fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).step("set the oom score")?;
+    let cloned = Status::Cloned {
+        pid: pid.unsigned_abs(),
+    };
+    wire::send(status, &cloned, &[running.pidfd.as_fd()]).step("answer")?;
+    wire::send_bytes(&running.sync, inside::GO, &[]).step("let the sandbox go")
+}
+
+fn how_it_ended(running: &Running, status: WaitStatus) -> Ended {
+    let mut raw = [0; 4];
+    let told = wire::recv_bytes(&running.sync, &mut raw, libc::MSG_DONTWAIT);
+    // The first process tells how the program ended; one that was killed itself could not.
+    let status = match told {
+        Ok((4, _)) => WaitStatus(i32::from_ne_bytes(raw)),
+        _ => status,
+    };
+    Ended {
+        code: status.code(),
+        signal: status.signal(),
+        oom: running.group.out_of_memory(),
+    }
+}

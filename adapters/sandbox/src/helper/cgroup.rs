@@ -1,0 +1,331 @@
+//! Cgroups that bound memory and processes of a whole sandbox, version 1 or 2, where writable.
+//!
+//! They are made below the launcher's own cgroup (version 2 may need a neighbour of it, as a group
+//! with processes cannot hand controllers down), so that a limit set on Dispatch holds for them too.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Cgroup, Limits};
+
+/// The name of a launcher's own directory is this and its pid.
+const PREFIX: &str = "dispatch-sandboxes-";
+
+/// The directories below which this launcher makes the groups of its sandboxes.
+pub(crate) struct Cgroups {
+    unified: bool,
+    memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    made: u64,
+}
+
+/// The group of one sandbox; without controllers, nothing.
+pub(crate) struct Group {
+    unified: bool,
+    memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
+}
+
+impl Cgroups {
+    /// What can be had on this machine.
+    pub(crate) fn find() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let (own, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
+        let memory = version_1(&own, &mounts, "memory").and_then(|dir| make_base(&dir));
+        let pids = version_1(&own, &mounts, "pids").and_then(|dir| make_base(&dir));
+        if memory.is_some() || pids.is_some() {
+            return Self {
+                unified: false,
+                memory,
+                pids,
+                made: 0,
+            };
+        }
+        let base = version_2(&own, &mounts).and_then(|(root, own)| make_unified_base(&root, &own));
+        let has = |name: &str| {
+            let base = base.as_ref()?;
+            let controllers = fs::read_to_string(base.join("cgroup.subtree_control")).ok()?;
+            controllers
+                .split_whitespace()
+                .any(|word| word == name)
+                .then(|| base.clone())
+        };
+        Self {
+            unified: true,
+            memory: has("memory"),
+            pids: has("pids"),
+            made: 0,
+        }
+    }
+
+    /// No cgroups, whatever the machine has.
+    pub(crate) fn none() -> Self {
+        Self {
+            unified: false,
+            memory: None,
+            pids: None,
+            made: 0,
+        }
+    }
+
+    /// What there is, in public words.
+    pub(crate) fn kind(&self) -> Cgroup {
+        let (memory, pids) = (self.memory.is_some(), self.pids.is_some());
+        match (memory || pids, self.unified) {
+            (false, _) => Cgroup::None,
+            (true, false) => Cgroup::V1 { memory, pids },
+            (true, true) => Cgroup::V2 { memory, pids },
+        }
+    }
+
+    /// Makes the group of one sandbox.
+    pub(crate) fn create(&mut self, limits: &Limits) -> io::Result<Group> {
+        self.made += 1;
+        let name = self.made.to_string();
+        let below = |base: &Option<PathBuf>| base.as_ref().map(|base| base.join(&name));
+        let group = Group {
+            unified: self.unified,
+            memory: below(&self.memory),
+            pids: below(&self.pids),
+        };
+        let made = group.make(limits);
+        if made.is_err() {
+            group.remove();
+        }
+        made.map(|()| group)
+    }
+
+    /// Removes the launcher's own directories; those of its sandboxes must be gone.
+    pub(crate) fn remove(&self) {
+        for base in [&self.memory, &self.pids].into_iter().flatten() {
+            // One that is left is found by the next launcher, see `make_base`.
+            let _ = fs::remove_dir(base);
+        }
+    }
+}
+
+impl Group {
+    fn make(&self, limits: &Limits) -> io::Result<()> {
+        for dir in self.directories() {
+            fs::create_dir(dir)?;
+        }
+        if let (Some(dir), Some(bytes)) = (&self.memory, limits.memory_bytes) {
+            if self.unified {
+                fs::write(dir.join("memory.max"), bytes.to_string())?;
+                write_if_there(&dir.join("memory.swap.max"), "0")?;
+            } else {
+                fs::write(dir.join("memory.limit_in_bytes"), bytes.to_string())?;
+                write_if_there(&dir.join("memory.memsw.limit_in_bytes"), &bytes.to_string())?;
+            }
+        }
+        if let Some(dir) = &self.pids {
+            // One more, for the sandbox's first process.
+            fs::write(dir.join("pids.max"), (limits.processes + 1).to_string())?;
+        }
+        Ok(())
+    }
+
+    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        let second = self.pids.as_ref().filter(|_| self.pids != self.memory);
+        self.memory.iter().chain(second)
+    }
+
+    /// Moves a process, and all that it will start, into the group.
+    pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
+        self.directories()
+            .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+    }
+
+    /// Whether the kernel has killed a process of this group for want of memory.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        let file = if self.unified {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        let text = self
+            .memory
+            .as_ref()
+            .and_then(|dir| fs::read_to_string(dir.join(file)).ok());
+        let count = |line: &str| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok();
+        text.is_some_and(|text| text.lines().find_map(count).unwrap_or(0) > 0)
+    }
+
+    /// Removes the group; `false` when that has to be tried again.
+    pub(crate) fn remove(&self) -> bool {
+        self.directories()
+            .fold(true, |all, dir| match fs::remove_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => false,
+                _ => all,
+            })
+    }
+}
+
+fn write_if_there(file: &Path, text: &str) -> io::Result<()> {
+    let opened = File::options().write(true).open(file);
+    match opened.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The directory of the launcher's own group in the version 1 hierarchy of `controller`.
+fn version_1(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
+    let is_it = |list: &str| list.split(',').any(|word| word == controller);
+    let path = own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        parts.next().filter(|_| is_it(controllers))
+    })?;
+    let mount = mounts.lines().filter_map(Mounted::parse);
+    mount
+        .filter(|m| m.kind == "cgroup" && is_it(m.options))
+        .find_map(|m| m.directory(path))
+}
+
+/// Mount point and own directory of the unified hierarchy.
+fn version_2(own: &str, mounts: &str) -> Option<(PathBuf, PathBuf)> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut mount = mounts
+        .lines()
+        .filter_map(Mounted::parse)
+        .filter(|m| m.kind == "cgroup2");
+    mount.find_map(|m| Some((PathBuf::from(m.point), m.directory(path)?)))
+}
+
+/// One line of `mountinfo`.
+struct Mounted<'a> {
+    root: &'a str,
+    point: &'a str,
+    kind: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Mounted<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let mut after = after.split(' ');
+        let (root, point, kind) = (before.next()?, before.next()?, after.next()?);
+        Some(Self {
+            root,
+            point,
+            kind,
+            options: after.nth(1)?,
+        })
+    }
+
+    /// Where the group `path` is in this mount, which may show a part of the hierarchy only.
+    fn directory(&self, path: &str) -> Option<PathBuf> {
+        let below = Path::new(path).strip_prefix(self.root).ok()?;
+        Some(Path::new(self.point).join(below))
+    }
+}
+
+/// Makes this launcher's directory in `dir`, and removes what launchers that were killed left.
+fn make_base(dir: &Path) -> Option<PathBuf> {
+    for entry in fs::read_dir(dir).ok()?.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let inner = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+            for group in inner.filter(|inner| inner.path().is_dir()) {
+                let _ = fs::remove_dir(group.path());
+            }
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+    let base = dir.join(format!("{PREFIX}{}", std::process::id()));
+    match fs::create_dir(&base) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
+        _ => Some(base),
+    }
+}
+
+/// The same in the unified hierarchy: in the own group, or the nearest above it, that hands down
+/// the controllers.
+fn make_unified_base(root: &Path, own: &Path) -> Option<PathBuf> {
+    own.ancestors()
+        .take_while(|dir| dir.starts_with(root))
+        .find_map(|dir| {
+            hand_down(dir);
+            let controllers = fs::read_to_string(dir.join("cgroup.subtree_control")).ok()?;
+            if !controllers
+                .split_whitespace()
+                .any(|word| matches!(word, "memory" | "pids"))
+            {
+                return None;
+            }
+            let base = make_base(dir)?;
+            hand_down(&base);
+            Some(base)
+        })
+}
+
+/// Asks for each controller by itself, as a list is refused whole.
+fn hand_down(dir: &Path) {
+    for controller in ["+memory", "+pids"] {
+        // Refused in a group that has processes; then a group above it is tried.
+        let _ = write_if_there(&dir.join("cgroup.subtree_control"), controller);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "9:name=systemd:/\n8:pids:/docker/ab\n4:cpu,memory:/docker/ab/x\n0::/a/b\n";
+    const MOUNTS: &str = "\
+30 25 0:26 / /sys/fs/cgroup/systemd rw,relatime shared:9 - cgroup cgroup rw,name=systemd
+31 25 0:27 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,cpu,memory
+32 25 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+";
+
+    #[test]
+    fn a_hierarchy_of_which_a_part_is_mounted_is_followed() {
+        let memory = version_1(OWN, MOUNTS, "memory").unwrap();
+        assert_eq!(memory, Path::new("/sys/fs/cgroup/memory/x"));
+        let pids = version_1(OWN, MOUNTS, "pids").unwrap();
+        assert_eq!(pids, Path::new("/sys/fs/cgroup/pids/docker/ab"));
+        assert_eq!(version_1(OWN, MOUNTS, "freezer"), None);
+    }
+
+    #[test]
+    fn the_unified_hierarchy_is_found_beside_the_others() {
+        let (root, own) = version_2(OWN, MOUNTS).unwrap();
+        assert_eq!(root, Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(own, Path::new("/sys/fs/cgroup/unified/a/b"));
+    }
+
+    #[test]
+    fn the_nearest_group_that_hands_controllers_down_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let own = root.path().join("slice/scope");
+        fs::create_dir_all(&own).unwrap();
+        // Only the slice has the file, as if the scope's could not be written.
+        // Its first bytes are those that asking for a controller overwrites in a plain file.
+        fs::write(
+            root.path().join("slice/cgroup.subtree_control"),
+            "------- memory pids",
+        )
+        .unwrap();
+        let base = make_unified_base(root.path(), &own);
+        assert_eq!(
+            base.unwrap().parent(),
+            Some(root.path().join("slice").as_path())
+        );
+    }
+
+    #[test]
+    fn what_a_dead_launcher_left_is_removed_and_a_live_one_is_let_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = dir.path().join(format!("{PREFIX}4294967295"));
+        let live = dir.path().join(format!("{PREFIX}1"));
+        fs::create_dir_all(dead.join("1")).unwrap();
+        fs::create_dir(&live).unwrap();
+        make_base(dir.path()).unwrap();
+        assert!(!dead.exists() && live.exists());
+    }
+}

@@ -1,0 +1,9 @@
+//! Real sandboxes around real programs: what they see, what they may, what they use, how they end.
+
+mod contents;
+mod limits;
+mod network;
+mod ordinary_user;
+mod privileges;
+mod processes;
+mod support;
