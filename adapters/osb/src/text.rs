@@ -42,7 +42,8 @@ impl Hide {
     pub fn shown(&self, text: &str) -> String {
         let covered = self.0.iter().fold(text.to_owned(), |text, secret| {
             let escaped = Value::from(secret.reveal().as_str()).to_string();
-            text.replace(escaped.trim_matches('"'), COVER)
+            // Inside its quotes: that is how JSON that is shown as it came has it.
+            text.replace(&escaped[1..escaped.len() - 1], COVER)
                 .replace(secret.reveal(), COVER)
         });
         bounded(&covered)

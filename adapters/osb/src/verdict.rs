@@ -2,7 +2,7 @@
 //!
 //! Errors are never judged by their type, only by whether bytes may have left the platform and
 //! by the status that came back. The duty to clean up is the specification's table, in
-//! [`orphan`], completed by one rule: a connection that ends after bytes may have left, and a
+//! [`orphan()`], completed by one rule: a connection that ends after bytes may have left, and a
 //! redirect, are as bad as a timeout.
 
 mod answer;

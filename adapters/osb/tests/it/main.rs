@@ -5,6 +5,7 @@
 mod faults;
 mod headers;
 mod operations;
+mod pace;
 mod services;
 
 mod timing;
