@@ -1,3 +1,7 @@
 //! The binary `dispatch`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dispatch_cli::main()
+}

@@ -212,7 +212,7 @@ pub struct BrokerSpec {
     /// How to authenticate: a sealed JSON document, `{"basic":{"username":…,"password":…}}` or
     /// `{"bearer":{"token":…}}`.
     pub credentials: ClientSealed,
-    /// PEM certificates to trust besides the system's; empty for none.
+    /// PEM certificates to trust instead of the system's; empty for the system's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca: String,
     /// Labels.

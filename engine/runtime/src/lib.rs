@@ -1,1 +1,30 @@
-//! The shell around the decisions: command loop, reactor loop, sweep, supervision.
+//! The shell around the decisions. It owns order, time, ids and I/O, and decides nothing: it
+//! pulls, calls [`engine_core`], appends, performs, acknowledges.
+//!
+//! ```text
+//!  commands ─► command loop ─┐                       ┌─► fold (the world, read by everyone)
+//!                            ├─► ledger ─► log ─► tail┘
+//!  commits ─► reactor loop ──┤   (decides, commits in groups)
+//!  alarms ──► alarm loop ────┤
+//!  sweep ────────────────────┘
+//!  run commands ─► run loop ─► runner (reads the world, writes only its own run)
+//! ```
+
+mod alarms;
+mod clock;
+mod commands;
+mod fold;
+mod hands;
+mod ledger;
+mod node;
+mod reactor;
+mod runs;
+mod sealing;
+mod sweep;
+pub mod task;
+
+pub use clock::now;
+pub use fold::{Fold, FoldError};
+pub use hands::Hands;
+pub use ledger::{Decided, Ledger, LedgerError, Request};
+pub use node::{Node, NodeConfig, NodeError};

@@ -1,0 +1,108 @@
+//! The alarm loop: what a timer asks to be looked at is looked at now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::Later;
+use engine_core::alarm;
+use engine_model::{Actor, Cause, Due, EffectId};
+use engine_stream::{Delivery, Error, Log};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::clock::now;
+use crate::fold::Fold;
+use crate::hands::{Context, Hands};
+
+/// Alarms pulled at once.
+const PULL_MAX: usize = 512;
+
+/// Alarms that are being looked at at once.
+const UNDERWAY_MAX: usize = 4096;
+
+/// Wait after the log was away.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// How often an alarm whose effects are slow tells that it is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// Looks at alarms until `stop`.
+pub(crate) async fn work(
+    log: Arc<dyn Log>,
+    fold: Arc<Fold>,
+    hands: Arc<Hands>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut inbox = log.alarms().await?;
+    let mut underway = JoinSet::new();
+    loop {
+        let pulled = tokio::select! {
+            pulled = inbox.pull(PULL_MAX) => pulled,
+            () = stop.cancelled() => break,
+        };
+        let deliveries = match pulled {
+            Ok(deliveries) => deliveries,
+            Err(Error::Unavailable(reason)) => {
+                warn!(%reason, "timer stream unavailable");
+                tokio::time::sleep(RECONNECT).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for delivery in deliveries {
+            while underway.len() >= UNDERWAY_MAX {
+                underway.join_next().await;
+            }
+            let (fold, hands) = (fold.clone(), hands.clone());
+            underway.spawn(async move { handle(&fold, &hands, delivery).await });
+        }
+        while underway.try_join_next().is_some() {}
+    }
+    underway.abort_all();
+    Ok(())
+}
+
+async fn handle(fold: &Fold, hands: &Hands, delivery: Delivery<Due>) {
+    let Delivery { item: due, ack, .. } = delivery;
+    let looked = look(fold, hands, &due);
+    tokio::pin!(looked);
+    let result = loop {
+        tokio::select! {
+            result = &mut looked => break result,
+            () = tokio::time::sleep(ALIVE) => {
+                if let Err(error) = ack.progress().await {
+                    debug!(%error, "alarm could not be prolonged");
+                }
+            }
+        }
+    };
+    let ended = match result {
+        Ok(()) => ack.ack().await,
+        Err(later) => {
+            debug!(resource = %due.key, reason = %later.reason, "alarm comes again");
+            ack.again(later.delay).await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "alarm was not ended and comes again");
+    }
+}
+
+/// Performs what the alarm asks for, if the state still wants it.
+pub(crate) async fn look(fold: &Fold, hands: &Hands, due: &Due) -> Result<(), Later> {
+    let (effects, seq) = fold.read(|world| (alarm(world, due, now()), world.last_seq(&due.key)));
+    let ctx = Context {
+        key: due.key.clone(),
+        actor: Actor::engine(),
+        correlation: due.key.to_string(),
+        cause: Cause::Alarm,
+    };
+    if effects.is_empty() {
+        return hands.due(due, &ctx).await;
+    }
+    for (index, effect) in (0..).zip(&effects) {
+        hands.perform(EffectId { seq, index }, effect, &ctx).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Performs effects: a word to another resource through the ledger, a timer through the log,
+//! everything else through the adapter that knows how.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use adapter_kit::{Later, Performer, Vault};
+use engine_model::{Actor, Cause, Due, Effect, EffectId, ResourceKey};
+use engine_stream::{Error, Log};
+use tracing::{debug, info, warn};
+
+use crate::ledger::{Ask, Ledger, LedgerError, Request};
+
+/// Wait before an effect that met a fault of our own is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// On whose behalf an effect is performed, and what it came of.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The resource.
+    pub key: ResourceKey,
+    /// Who began it.
+    pub actor: Actor,
+    /// Ties it to the request that began it.
+    pub correlation: String,
+    /// What its outcome is recorded as an outcome of.
+    pub cause: Cause,
+}
+
+/// What a node can do.
+pub struct Hands {
+    log: Arc<dyn Log>,
+    ledger: Ledger,
+    vault: Arc<dyn Vault>,
+    performers: Vec<Arc<dyn Performer>>,
+    underway: Mutex<HashSet<String>>,
+}
+
+/// Held while an effect is under way on this node.
+struct Underway<'a> {
+    hands: &'a Hands,
+    what: String,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.hands
+            .underway
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.what);
+    }
+}
+
+impl Hands {
+    /// Hands with these adapters.
+    #[must_use]
+    pub fn new(
+        log: Arc<dyn Log>,
+        ledger: Ledger,
+        vault: Arc<dyn Vault>,
+        performers: Vec<Arc<dyn Performer>>,
+    ) -> Self {
+        Self {
+            log,
+            ledger,
+            vault,
+            performers,
+            underway: Mutex::default(),
+        }
+    }
+
+    /// Performs an effect and records its outcome.
+    ///
+    /// # Errors
+    /// `Later` when it could not be tried, or its outcome could not be recorded: it is repeated
+    /// under the same id.
+    pub async fn perform(&self, id: EffectId, effect: &Effect, ctx: &Context) -> Result<(), Later> {
+        match effect {
+            Effect::Proceed(key)
+            | Effect::DeleteBinding(key)
+            | Effect::Delete(key)
+            | Effect::CreateBinding { key, .. }
+            | Effect::AbandonBinding { key, .. } => {
+                let ask = Ask::Nudge(Box::new(effect.clone()));
+                self.record(key.clone(), ask, ctx).await
+            }
+            Effect::Timer(timer) => self.log.set_timer(timer).await.map_err(from_log),
+            Effect::EraseKey(key) => self.vault.erase(key).await.map_err(|error| later(&error)),
+            Effect::ReadCatalog { .. }
+            | Effect::Provision { .. }
+            | Effect::PollInstance { .. }
+            | Effect::Deprovision { .. }
+            | Effect::Bind { .. }
+            | Effect::PollBinding { .. }
+            | Effect::Unbind { .. }
+            | Effect::PrepareBaseImage { .. }
+            | Effect::BuildImage(_)
+            | Effect::LoadFunction(_)
+            | Effect::RetireRevision(_)
+            | Effect::ServeApi { .. } => self.reach_out(id, effect, ctx).await,
+        }
+    }
+
+    /// Has an alarm decided that asks for no effect.
+    ///
+    /// # Errors
+    /// `Later` when it could not be recorded.
+    pub async fn due(&self, due: &Due, ctx: &Context) -> Result<(), Later> {
+        self.record(due.key.clone(), Ask::Due(due.alarm), ctx).await
+    }
+
+    async fn reach_out(&self, id: EffectId, effect: &Effect, ctx: &Context) -> Result<(), Later> {
+        let Some(performer) = self
+            .performers
+            .iter()
+            .find(|adapter| adapter.performs(effect))
+        else {
+            return Err(Later {
+                reason: format!("this node has no adapter for effect {id}"),
+                delay: AGAIN,
+            });
+        };
+        // Not a success: were this delivery acknowledged, a crash would lose the one under way.
+        let Some(_underway) = self.begin(effect, ctx) else {
+            debug!(effect.id = %id, resource = %ctx.key, "effect is under way already");
+            return Err(Later {
+                reason: "it is under way already".into(),
+                delay: AGAIN,
+            });
+        };
+        let Some(outcome) = performer.perform(id, &ctx.key, effect).await? else {
+            return Ok(());
+        };
+        self.record(ctx.key.clone(), Ask::Outcome(Box::new(outcome)), ctx)
+            .await
+    }
+
+    /// A delivery that came twice, an alarm and the sweep may want the same effect at once: only
+    /// one of them performs it.
+    fn begin(&self, effect: &Effect, ctx: &Context) -> Option<Underway<'_>> {
+        let what = format!("{}#{}", ctx.key, fingerprint(effect));
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway
+            .insert(what.clone())
+            .then_some(Underway { hands: self, what })
+    }
+
+    async fn record(&self, key: ResourceKey, ask: Ask, ctx: &Context) -> Result<(), Later> {
+        let request = Request {
+            key,
+            ask,
+            actor: ctx.actor.clone(),
+            cause: ctx.cause,
+            correlation: ctx.correlation.clone(),
+        };
+        match self.ledger.decide(request).await {
+            Ok(_) => Ok(()),
+            Err(LedgerError::Rejected(rejection)) => {
+                // An expected refusal ends the effect: the resource is past caring.
+                info!(resource = %ctx.key, code = %rejection.code, reason = %rejection.message,
+                    "outcome refused");
+                Ok(())
+            }
+            Err(LedgerError::Log(error)) => Err(from_log(error)),
+            Err(error @ LedgerError::Stopping) => Err(later(&error)),
+        }
+    }
+}
+
+/// What distinguishes the effects of one resource that may be wanted twice at once.
+fn fingerprint(effect: &Effect) -> String {
+    match effect {
+        Effect::ReadCatalog { .. } => "catalog".into(),
+        Effect::Provision { call, .. } => format!("provision {}", call.request),
+        Effect::PollInstance { call, .. } | Effect::PollBinding { call, .. } => {
+            format!("poll {}", call.request)
+        }
+        Effect::Deprovision { call, .. } => format!("deprovision {}", call.request),
+        Effect::Bind { call, .. } => format!("bind {}", call.request),
+        Effect::Unbind { call, .. } => format!("unbind {}", call.request),
+        Effect::PrepareBaseImage { generation, .. } => format!("prepare {generation}"),
+        Effect::BuildImage(build) => format!("build {}", build.build),
+        Effect::LoadFunction(load) => format!("load {}", load.revision),
+        Effect::RetireRevision(revision) => format!("retire {revision}"),
+        Effect::ServeApi { generation } => format!("serve {generation}"),
+        Effect::Proceed(_)
+        | Effect::CreateBinding { .. }
+        | Effect::DeleteBinding(_)
+        | Effect::AbandonBinding { .. }
+        | Effect::Delete(_)
+        | Effect::Timer(_)
+        | Effect::EraseKey(_) => "word".into(),
+    }
+}
+
+fn from_log(error: Error) -> Later {
+    warn!(%error, "log failed an effect");
+    later(&error)
+}
+
+fn later(error: &dyn std::error::Error) -> Later {
+    Later {
+        reason: error.to_string(),
+        delay: AGAIN,
+    }
+}

@@ -1,0 +1,157 @@
+//! A node: any number of roles on one log, equal to every other node with the same roles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::{Blobs, Performer, Runner, Vault};
+use engine_model::Role;
+use engine_stream::{Error, Log};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::fold::{Fold, FoldError};
+use crate::hands::Hands;
+use crate::ledger::Ledger;
+use crate::task::{Kind, Tasks};
+use crate::{alarms, commands, reactor, runs, sweep};
+
+/// How long a node may take to fold what the stream holds already, before it says that it cannot.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+
+/// What a node is made of.
+pub struct NodeConfig {
+    /// What it does.
+    pub roles: Vec<Role>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Opens and closes secrets.
+    pub vault: Arc<dyn Vault>,
+    /// Keeps large bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Runs functions; needed by the role `worker`.
+    pub runner: Option<Arc<dyn Runner>>,
+    /// Adapters that need to look at the world are made once it is there.
+    pub performers: Box<dyn FnOnce(Arc<Fold>) -> Vec<Arc<dyn Performer>> + Send>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] Error),
+    /// What is stored cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The event stream could not be read to its end in time.
+    #[error("the event stream could not be folded within {CATCH_UP_MAX:?}")]
+    Slow,
+    /// A worker has nothing to run functions with.
+    #[error("the role 'worker' needs a runner")]
+    NoRunner,
+}
+
+/// A node at work.
+pub struct Node {
+    fold: Arc<Fold>,
+    tasks: Tasks,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Folds the stream, then takes up its roles.
+    ///
+    /// # Errors
+    /// `NodeError`; nothing was performed then.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let NodeConfig {
+            roles,
+            log,
+            vault,
+            blobs,
+            runner,
+            performers,
+        } = config;
+        let stop = CancellationToken::new();
+        let fold = Arc::new(Fold::default());
+        let mut tasks = Tasks::new(stop.clone());
+        catch_up(&log, &fold, &mut tasks, &stop).await?;
+
+        let (ledger, desk) = Ledger::new(log.clone(), fold.clone(), stop.clone());
+        tasks.spawn(Kind::Essential, "ledger", desk);
+        let performers = performers(fold.clone());
+        let hands = Arc::new(Hands::new(
+            log.clone(),
+            ledger.clone(),
+            vault.clone(),
+            performers,
+        ));
+        for role in roles.iter().copied() {
+            let work = reactor::work(role, log.clone(), fold.clone(), hands.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "reactor", work);
+        }
+        if roles.contains(&Role::Engine) {
+            let work = commands::work(log.clone(), ledger, vault.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "commands", work);
+            let work = alarms::work(log.clone(), fold.clone(), hands.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "alarms", work);
+        }
+        if roles.contains(&Role::Worker) {
+            let runner = runner.ok_or(NodeError::NoRunner)?;
+            let bench = runs::Bench {
+                log: log.clone(),
+                fold: fold.clone(),
+                vault,
+                blobs,
+                runner,
+            };
+            tasks.spawn(
+                Kind::Essential,
+                "runs",
+                runs::work(Arc::new(bench), stop.clone()),
+            );
+        }
+        let work = sweep::work(roles, fold.clone(), hands, stop.clone());
+        tasks.spawn(Kind::Essential, "sweep", work);
+        Ok(Self { fold, tasks, stop })
+    }
+
+    /// The world as this node has folded it.
+    #[must_use]
+    pub fn fold(&self) -> Arc<Fold> {
+        self.fold.clone()
+    }
+
+    /// Cancelled when the node stops, of its own or because it was told to.
+    #[must_use]
+    pub fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Takes in nothing more, and ends what is under way. `true` when that was in time.
+    pub async fn drain(self) -> bool {
+        self.tasks.drain().await
+    }
+}
+
+/// Follows the stream, and returns when all that it held at the start is folded.
+async fn catch_up(
+    log: &Arc<dyn Log>,
+    fold: &Arc<Fold>,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> Result<(), NodeError> {
+    let head = log.head().await?;
+    let (follower, follower_log, follower_stop) = (fold.clone(), log.clone(), stop.clone());
+    tasks.spawn(Kind::Essential, "fold", async move {
+        follower.follow(follower_log.as_ref(), follower_stop).await
+    });
+    tokio::select! {
+        reached = tokio::time::timeout(CATCH_UP_MAX, fold.reached(head)) => {
+            reached.map_err(|_| NodeError::Slow)?;
+        }
+        () = stop.cancelled() => return Err(NodeError::Slow),
+    }
+    info!(head = %head, "event stream folded");
+    Ok(())
+}

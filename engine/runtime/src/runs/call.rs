@@ -1,0 +1,111 @@
+//! One call: opens what the function may see, calls it, and keeps what it gave back.
+
+use adapter_kit::{BlobError, Digest, RunCall, VaultError};
+use engine_core::RunPlan;
+use engine_model::{Name, RunEnvelope, RunError, RunErrorKind, RunResult, Sealed};
+use serde_json::{Map, Value, json};
+
+use super::Bench;
+use crate::clock::now;
+
+/// What a message carries itself; what is larger goes to the blob store (design, section 3).
+const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Calls the function. Whatever goes wrong is a result.
+pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan) -> RunResult {
+    let input = match input(bench, envelope).await {
+        Ok(input) => input,
+        Err(message) => return failed(RunErrorKind::SystemError, message),
+    };
+    let context = match context(bench, envelope, &plan).await {
+        Ok(context) => context,
+        Err(message) => return failed(RunErrorKind::SystemError, message),
+    };
+    let call = RunCall {
+        run: envelope.id,
+        load: plan.load,
+        context,
+        input,
+        timeout_ms: plan.timeout_ms,
+    };
+    let mut result = bench.runner.run(call).await;
+    if let Err(message) = put_aside(bench, &mut result).await {
+        return failed(RunErrorKind::SystemError, message);
+    }
+    result
+}
+
+/// A run that failed before or beside its function.
+pub(super) fn failed(kind: RunErrorKind, message: impl Into<String>) -> RunResult {
+    let error = RunError {
+        kind,
+        message: message.into(),
+        stacktrace: Vec::new(),
+    };
+    RunResult {
+        error: Some(error),
+        ..RunResult::default()
+    }
+}
+
+async fn input(bench: &Bench, envelope: &RunEnvelope) -> Result<Value, String> {
+    let Some(blob) = &envelope.command.input_blob else {
+        return Ok(envelope.command.input.clone());
+    };
+    let digest = Digest::parse(blob).ok_or("the input's digest is not 64 hexadecimal digits")?;
+    let bytes = bench
+        .blobs
+        .get(&digest)
+        .await
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("the input is not JSON: {error}"))
+}
+
+/// The handler's first argument (Dispatch's context object).
+async fn context(bench: &Bench, envelope: &RunEnvelope, plan: &RunPlan) -> Result<Value, String> {
+    let mut secrets = Map::new();
+    for (name, sealed) in &plan.secrets {
+        secrets.extend(open(bench, name, sealed).await?);
+    }
+    let mut bindings = Map::new();
+    for (name, bound) in &plan.services {
+        let credentials = open(bench, name, &bound.credentials).await?;
+        bindings.insert(name.to_string(), Value::Object(credentials));
+    }
+    let mut context = json!({ "secrets": secrets, "serviceBindings": bindings });
+    if !envelope.command.http_context.is_empty() {
+        context["httpContext"] = Value::Object(envelope.command.http_context.clone());
+    }
+    if plan.timeout_ms > 0 {
+        let ms = i64::try_from(plan.timeout_ms).unwrap_or(i64::MAX);
+        context["timeout"] = json!(plan.timeout_ms);
+        context["deadline"] = json!(now().plus_ms(ms).rfc3339());
+    }
+    Ok(context)
+}
+
+async fn open(bench: &Bench, name: &Name, sealed: &Sealed) -> Result<Map<String, Value>, String> {
+    let plain = bench
+        .vault
+        .open(sealed)
+        .await
+        .map_err(|error: VaultError| format!("the secret '{name}' cannot be opened: {error}"))?;
+    // The parser's own text could quote the secret.
+    serde_json::from_slice(plain.expose()).map_err(|_| format!("the secret '{name}' is no map"))
+}
+
+/// Puts a large output into the blob store.
+async fn put_aside(bench: &Bench, result: &mut RunResult) -> Result<(), String> {
+    if result.output.is_null() {
+        return Ok(());
+    }
+    let bytes = serde_json::to_vec(&result.output).map_err(|error| error.to_string())?;
+    if bytes.len() <= INLINE_BYTES_MAX {
+        return Ok(());
+    }
+    let stored = bench.blobs.put(bytes.into()).await;
+    let digest = stored.map_err(|error: BlobError| error.to_string())?;
+    result.output = Value::Null;
+    result.output_blob = Some(digest.to_string());
+    Ok(())
+}
