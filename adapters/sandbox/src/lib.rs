@@ -12,9 +12,10 @@
 //! the kernel ends every sandbox. The same code runs as root and as an ordinary user; what this
 //! machine allows is found out once, at start, and told in [`Capabilities`].
 //!
-//! This is the only crate that holds unsafe code, and within it only `sys` and `wire` do.
+//! This is the only crate that holds unsafe code, and within it only `sys`, `wire` and `child` do.
 
 mod capabilities;
+mod child;
 mod error;
 mod helper;
 mod inside;
@@ -26,6 +27,7 @@ mod sys;
 mod wire;
 
 pub use capabilities::{Capabilities, Cgroup};
+pub use child::{Signal, die_with_parent, signal};
 pub use error::Error;
 pub use helper::launcher_main;
 pub use launcher::{Launcher, LauncherConfig};
