@@ -1,0 +1,187 @@
+//! Brokers that are killed at any moment, and what the next one makes of it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use adapter_postgres_broker::Broker;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    AZURE, BASIC50, POSTGRESQL, Platform, SHARED_DB, SharedServer, TestBroker, config, connect,
+    eventually, ids, instance_body, postmasters, shared_config,
+};
+
+const LATER: &str = "accepts_incomplete=true";
+/// Where a broker of its own process keeps its state; it writes its address there.
+const STATE_VARIABLE: &str = "BROKER_UNDER_TEST";
+
+/// Moments at which a broker is killed, spread over what an operation takes.
+fn moments(last_ms: u64) -> impl Iterator<Item = Duration> {
+    (0..6).map(move |step| Duration::from_millis(step * last_ms / 5))
+}
+
+#[tokio::test]
+async fn a_broker_killed_while_it_creates_binds_or_deletes_goes_on_at_the_next_start() {
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    for (round, moment) in moments(40).enumerate() {
+        let id = format!("i{round}");
+        let path = format!("/v2/service_instances/{id}");
+        let binding = format!("{path}/service_bindings/b");
+        let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+        let body = instance_body(POSTGRESQL, SHARED_DB);
+        let create = broker
+            .platform
+            .put(&format!("{path}?{LATER}"), &body)
+            .await
+            .operation();
+        tokio::time::sleep(moment).await;
+        broker.kill();
+
+        let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+        broker.platform.succeed(&id, &create).await;
+        let body = serde_json::json!({ "service_id": POSTGRESQL, "plan_id": SHARED_DB });
+        let bind = broker
+            .platform
+            .put(&format!("{binding}?{LATER}"), &body)
+            .await
+            .operation();
+        tokio::time::sleep(moment).await;
+        broker.kill();
+
+        let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+        broker
+            .platform
+            .succeed(&format!("{id}/service_bindings/b"), &bind)
+            .await;
+        let uri = broker.platform.get(&binding).await.uri();
+        connect(&uri)
+            .await
+            .unwrap()
+            .batch_execute("CREATE TABLE t (n int)")
+            .await
+            .unwrap();
+        assert_eq!(
+            server.objects().await.len(),
+            3,
+            "one database, one owner, one login"
+        );
+        let query = format!("{}&{LATER}", ids(POSTGRESQL, SHARED_DB));
+        let delete = broker
+            .platform
+            .delete(&format!("{path}?{query}"))
+            .await
+            .operation();
+        tokio::time::sleep(moment).await;
+        broker.kill();
+
+        let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+        assert_eq!(broker.platform.poll(&id, &delete).await.status, 410);
+        assert!(
+            server.objects().await.is_empty(),
+            "{:?}",
+            server.objects().await
+        );
+        assert!(broker.stop().await);
+    }
+}
+
+#[tokio::test]
+async fn a_dedicated_server_is_finished_by_the_next_broker_and_never_doubled() {
+    let state = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(config(state.path())).await;
+    let path = "/v2/service_instances/i";
+    let body = instance_body(AZURE, BASIC50);
+    let create = broker
+        .platform
+        .put(&format!("{path}?{LATER}"), &body)
+        .await
+        .operation();
+    broker.kill();
+    // The first one is killed within initdb, the later ones while they copy, sync, start or create.
+    for moment in moments(600) {
+        let broker = TestBroker::start(config(state.path())).await;
+        tokio::time::sleep(moment).await;
+        broker.kill();
+    }
+    let broker = TestBroker::start(config(state.path())).await;
+    broker.platform.succeed("i", &create).await;
+    assert_eq!(postmasters(state.path()).len(), 1);
+    let uri = broker.platform.bind("i", "b", AZURE, BASIC50).await.uri();
+    connect(&uri)
+        .await
+        .unwrap()
+        .query("SELECT 1", &[])
+        .await
+        .unwrap();
+    let query = format!("{}&{LATER}", ids(AZURE, BASIC50));
+    let delete = broker
+        .platform
+        .delete(&format!("{path}?{query}"))
+        .await
+        .operation();
+    broker.kill();
+    let broker = TestBroker::start(config(state.path())).await;
+    assert_eq!(broker.platform.poll("i", &delete).await.status, 410);
+    assert!(postmasters(state.path()).is_empty());
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data() {
+    let state = tempfile::tempdir().unwrap();
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::broker_process", "--ignored"])
+        .env(STATE_VARIABLE, state.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let address = state.path().join("address");
+    eventually("the process listens", || async { address.exists() }).await;
+    let platform = Platform::new(&std::fs::read_to_string(&address).unwrap());
+    platform.provision_dedicated("i", BASIC50).await;
+    let uri = &platform.bind("i", "b", AZURE, BASIC50).await.uri();
+    let client = connect(uri).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE kept (n int)")
+        .await
+        .unwrap();
+    let before = postmasters(state.path());
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(
+        postmasters(state.path()),
+        before,
+        "the server outlives a broker that is killed"
+    );
+
+    let broker = TestBroker::start(config(state.path())).await;
+    eventually("another server has its place and its data", || async {
+        let Ok(client) = connect(uri).await else {
+            return false;
+        };
+        let there = client.query("SELECT n FROM kept", &[]).await.is_ok();
+        there && postmasters(state.path()) != before
+    })
+    .await;
+    assert_eq!(postmasters(state.path()).len(), 1);
+    assert!(broker.stop().await);
+    assert!(postmasters(state.path()).is_empty());
+}
+
+/// Not a test by itself: the process that
+/// `a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data` starts and kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by another test, in a process of its own"]
+async fn broker_process() {
+    let state = std::env::var(STATE_VARIABLE).expect("started by another test");
+    let state = Path::new(&state);
+    let running = Broker::start(config(state), CancellationToken::new())
+        .await
+        .unwrap();
+    let (written, address) = (state.join("address.new"), state.join("address"));
+    std::fs::write(&written, format!("http://{}", running.local_addr)).unwrap();
+    std::fs::rename(&written, &address).unwrap();
+    running.join.await.unwrap().unwrap();
+}

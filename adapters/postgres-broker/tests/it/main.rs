@@ -1,0 +1,12 @@
+//! The broker over HTTP, on real PostgreSQL servers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod dedicated;
+mod dedicated_restart;
+mod rules;
+mod shared;
+mod start;
+mod support;
+mod under_way;

@@ -1,0 +1,50 @@
+//! What the tests stand on: a broker, a platform that talks to it, a PostgreSQL server.
+
+mod broker;
+mod platform;
+mod postgres;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(crate) use broker::{TestBroker, postmasters};
+pub(crate) use platform::{Platform, ids, instance_body};
+pub(crate) use postgres::{SharedServer, connect, connect_plain};
+
+use adapter_postgres_broker::{Config, SharedServer as SharedConfig};
+
+pub(crate) const USERNAME: &str = "platform";
+pub(crate) const PASSWORD: &str = "correct horse: battery";
+
+pub(crate) const AZURE: &str = "25434f16-d762-41c7-bbdd-8045d7f74ca6";
+pub(crate) const BASIC50: &str = "b2ed210f-6a10-4593-a6c4-964e6b6fad62";
+pub(crate) const BASIC100: &str = "843d7d03-9306-447e-8c19-25ccc4ac30d7";
+pub(crate) const POSTGRESQL: &str = "0f4c6b1e-3a52-4d0e-9a3b-6d1f0c6f5e21";
+pub(crate) const SHARED_DB: &str = "7c1de0a4-95b6-4c33-8f0e-2b7a4e9d8c15";
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The example catalog, as it is shipped.
+pub(crate) fn catalog() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/azure-catalog.yaml")
+}
+
+pub(crate) fn config(state_dir: &Path) -> Config {
+    Config::new(USERNAME, PASSWORD, catalog(), state_dir)
+}
+
+pub(crate) fn shared_config(state_dir: &Path, server: &SharedServer) -> Config {
+    let mut config = config(state_dir);
+    config.shared = Some(SharedConfig::new(server.url()));
+    config
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
