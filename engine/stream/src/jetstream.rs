@@ -1,0 +1,281 @@
+//! The log on a NATS server with JetStream.
+
+mod append;
+mod blobs;
+mod inbox;
+mod keys;
+mod letters;
+mod pull;
+mod read;
+mod runs;
+mod tail;
+mod timers;
+
+use std::sync::Arc;
+
+use async_nats::jetstream::account::Account;
+use async_trait::async_trait;
+use engine_model::{
+    CommandEnvelope, Commit, Due, Name, OrgName, Recorded, Reply, ResourceKey, Role, RunEnvelope,
+    RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
+};
+use futures::stream::BoxStream;
+
+pub use append::BATCH_FROM;
+pub use blobs::JetBlobs;
+pub use keys::JetKeys;
+
+use crate::link::{Link, OpenError};
+use crate::message::{json, plain_headers, wall_clock};
+use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
+use crate::settings::{Connection, Settings};
+use crate::streams;
+use inbox::{Durable, JetInbox};
+use timers::LocalAlarms;
+
+/// The oldest API level that knows atomic batches and message schedules: server 2.12.
+const API_LEVEL_MIN: usize = 2;
+
+/// The log on a NATS server with JetStream. Clones share their connections.
+#[derive(Clone)]
+pub struct JetStream {
+    /// For everything that somebody waits for.
+    link: Link,
+    /// For replays, so that nobody waits behind a million commits.
+    bulk: Link,
+    settings: Settings,
+    alarms: Arc<LocalAlarms>,
+}
+
+impl std::fmt::Debug for JetStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JetStream")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JetStream {
+    /// Connects, checks that the server can do what is needed, and makes or checks the streams.
+    ///
+    /// # Errors
+    /// `OpenError` says what is wrong and what to do. Nothing is ever deleted or made anew.
+    pub async fn open(connection: &Connection, settings: Settings) -> Result<Self, OpenError> {
+        let link = Link::connect(connection).await?;
+        check_server(&link, connection).await?;
+        streams::ensure(&link, &settings).await?;
+        let bulk = connection
+            .clone()
+            .named(format!("{} (replay)", connection.name));
+        let bulk = Link::connect(&bulk).await?;
+        let alarms = Arc::new(LocalAlarms::new(settings.ack_wait));
+        Ok(Self {
+            link,
+            bulk,
+            settings,
+            alarms,
+        })
+    }
+
+    /// The store of large bytes.
+    #[must_use]
+    pub fn blobs(&self) -> JetBlobs {
+        JetBlobs::new(&self.link)
+    }
+
+    /// The store of wrapped data keys.
+    #[must_use]
+    pub fn keys(&self) -> JetKeys {
+        JetKeys::new(&self.link)
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    async fn inbox<T: Send + 'static>(
+        &self,
+        durables: Vec<Durable>,
+        read: inbox::Reader<T>,
+    ) -> Result<JetInbox<T>, Error> {
+        JetInbox::open(&self.link, durables, read, self.settings.ack_wait).await
+    }
+}
+
+async fn check_server(link: &Link, connection: &Connection) -> Result<(), OpenError> {
+    let url = connection.shown();
+    let version = link.client.server_info().version;
+    let too_old = |found| OpenError::TooOld {
+        url: url.clone(),
+        found,
+    };
+    if !link.client.is_server_compatible(2, 12, 0) {
+        return Err(too_old(version));
+    }
+    let account: Account =
+        link.jetstream
+            .query_account()
+            .await
+            .map_err(|error| OpenError::NoJetStream {
+                url: url.clone(),
+                reason: error.to_string(),
+            })?;
+    // In a cluster, the server that answers for JetStream may be an older one.
+    if account.requests.level < API_LEVEL_MIN {
+        return Err(too_old(format!(
+            "{version}, with API level {}",
+            account.requests.level
+        )));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Log for JetStream {
+    async fn append(&self, commit: &Commit, expected: Seq) -> Result<Seq, AppendError> {
+        append::append(&self.link, commit, expected).await
+    }
+
+    async fn append_group(&self, group: &[(Commit, Seq)]) -> Vec<Result<Seq, AppendError>> {
+        append::append_group(&self.link, group).await
+    }
+
+    async fn last(&self, key: &ResourceKey) -> Result<Option<Recorded>, Error> {
+        read::last(&self.link, key).await
+    }
+
+    async fn history(&self, key: &ResourceKey) -> Result<Vec<Recorded>, Error> {
+        read::history(&self.link, key).await
+    }
+
+    async fn head(&self) -> Result<Seq, Error> {
+        read::head(&self.link, streams::EVENTS).await
+    }
+
+    async fn tail(&self, after: Seq) -> Result<BoxStream<'static, Result<Recorded, Error>>, Error> {
+        tail::follow(self.bulk.clone(), streams::EVENTS, after, read::commit).await
+    }
+
+    async fn commands(&self) -> Result<Box<dyn Inbox<Result<CommandEnvelope, Unreadable>>>, Error> {
+        let decider = Durable {
+            stream: streams::COMMANDS,
+            name: "decider",
+            filter: "",
+        };
+        Ok(Box::new(self.inbox(vec![decider], read::command).await?))
+    }
+
+    async fn reactions(&self, role: Role) -> Result<Box<dyn Inbox<Recorded>>, Error> {
+        let name = match role {
+            Role::Engine => "reactor-engine",
+            Role::Worker => "reactor-worker",
+            Role::Gateway => "reactor-gateway",
+        };
+        let events = Durable {
+            stream: streams::EVENTS,
+            name,
+            filter: "",
+        };
+        let redo = Durable {
+            stream: streams::REDO,
+            name,
+            filter: "",
+        };
+        Ok(Box::new(
+            self.inbox(vec![events, redo], read::commit).await?,
+        ))
+    }
+
+    async fn set_timer(&self, timer: &TimerRequest) -> Result<(), Error> {
+        timers::set(&self.link, &self.alarms, timer).await
+    }
+
+    async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
+        let due = Durable {
+            stream: streams::TIMERS,
+            name: "alarms",
+            filter: subject::DUE,
+        };
+        let remote = self.inbox(vec![due], read::due).await?;
+        Ok(Box::new(timers::Alarms::new(self.alarms.clone(), remote)))
+    }
+
+    async fn answer(
+        &self,
+        org: Option<&OrgName>,
+        reply_to: Option<&str>,
+        reply: &Reply,
+    ) -> Result<(), Error> {
+        let body = json(reply);
+        if let Some(reply_to) = reply_to {
+            let sent = self
+                .link
+                .client
+                .publish(reply_to.to_owned(), body.clone())
+                .await;
+            sent.map_err(crate::link::unavailable)?;
+        }
+        let Reply::Rejected { command, rejection } = reply else {
+            return Ok(());
+        };
+        let kind = format!("dispatch.rejected.{}", rejection.code);
+        let headers = plain_headers(command.to_string(), &kind, wall_clock());
+        let subject = subject::rejected(org, *command);
+        self.link
+            .publish_patiently(&subject, append::map(headers), body)
+            .await?;
+        Ok(())
+    }
+
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), Error> {
+        letters::bury(&self.link, letter).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        letters::list(&self.link, limit).await
+    }
+
+    async fn run_commands(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
+        let workers = Durable {
+            stream: streams::RUNS,
+            name: "workers",
+            filter: subject::RUN_COMMANDS,
+        };
+        Ok(Box::new(
+            self.inbox(vec![workers], read::run_command).await?,
+        ))
+    }
+
+    async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {
+        runs::append(&self.link, append).await
+    }
+
+    async fn last_run_event(
+        &self,
+        org: &OrgName,
+        function: &Name,
+        run: RunId,
+    ) -> Result<Option<(Seq, RunEvent)>, Error> {
+        runs::last(&self.link, &subject::run(org, function, run)).await
+    }
+
+    async fn answer_run(&self, reply_to: &str, reply: &RunReply) -> Result<(), Error> {
+        let sent = self
+            .link
+            .client
+            .publish(reply_to.to_owned(), json(reply))
+            .await;
+        sent.map_err(crate::link::unavailable)
+    }
+
+    async fn tail_runs(
+        &self,
+        after: Seq,
+    ) -> Result<BoxStream<'static, Result<RunRecorded, Error>>, Error> {
+        tail::follow(self.bulk.clone(), streams::RUNS, after, runs::recorded).await
+    }
+
+    async fn revive(&self, letter: Seq) -> Result<(), Error> {
+        letters::revive(&self.link, letter).await
+    }
+}

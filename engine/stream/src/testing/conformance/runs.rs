@@ -1,0 +1,180 @@
+//! Rules of runs.
+
+use engine_model::{
+    FunctionId, RevisionId, RunEvent, RunId, RunReply, RunResult, Seq, Timestamp, header, subject,
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::bed::Bed;
+use super::samples::{PATIENCE, name, next, nothing, org, pull_one};
+use crate::port::{AppendError, RunAppend, RunRecorded};
+
+fn run_id(n: u32) -> RunId {
+    RunId::derived(format_args!("run {n}"))
+}
+
+fn started(attempt: u32) -> RunEvent {
+    RunEvent::Started {
+        function: FunctionId::derived(format_args!("f")),
+        revision: RevisionId::derived(format_args!("r")),
+        secrets: vec![],
+        services: vec![name("azure-pg")],
+        attempt,
+        at: Timestamp(1),
+    }
+}
+
+fn finished(output: &str) -> RunEvent {
+    let result = RunResult {
+        output: json!(output),
+        ..RunResult::default()
+    };
+    RunEvent::Finished {
+        result,
+        at: Timestamp(2),
+    }
+}
+
+fn append(n: u32, event: RunEvent, expected: Seq) -> RunAppend {
+    RunAppend {
+        org: org(),
+        function: name("hello"),
+        run: run_id(n),
+        event,
+        expected,
+    }
+}
+
+/// Each run is a log of its own, and whoever finishes first has finished it.
+pub async fn the_first_end_of_a_run_wins(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let first = log
+        .append_run(append(1, started(1), Seq(0)))
+        .await
+        .expect("appended");
+    let again = log
+        .append_run(append(1, started(1), Seq(0)))
+        .await
+        .expect("recognised");
+    assert_eq!(first, again);
+    let other = log.append_run(append(1, started(2), Seq(0))).await;
+    assert!(matches!(other, Err(AppendError::Clash)));
+
+    let (one, two) = tokio::join!(
+        log.append_run(append(1, finished("one"), first)),
+        log.append_run(append(1, finished("two"), first)),
+    );
+    let (seq, won) = match (one, two) {
+        (Ok(seq), Err(AppendError::Clash)) => (seq, "one"),
+        (Err(AppendError::Clash), Ok(seq)) => (seq, "two"),
+        other => panic!("not one end: {other:?}"),
+    };
+    let last = log
+        .last_run_event(&org(), &name("hello"), run_id(1))
+        .await
+        .expect("read");
+    assert_eq!(last, Some((seq, finished(won))));
+    let none = log
+        .last_run_event(&org(), &name("hello"), run_id(2))
+        .await
+        .expect("read");
+    assert_eq!(none, None);
+    // Another run is not concerned.
+    log.append_run(append(2, finished("x"), Seq(0)))
+        .await
+        .expect("appended");
+    let large = finished(&"x".repeat((1 << 20) + 1));
+    let refused = log.append_run(append(3, large, Seq(0))).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge { .. })));
+}
+
+/// The run stream shows what was asked and what happened, and passes over what nobody can read.
+pub async fn a_run_is_asked_for_and_followed(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let asked = subject::run_command(&org(), &name("hello"), run_id(1));
+    bed.publish(
+        &asked,
+        &[(header::ACTOR, "user:alice")],
+        br#"{"input":{"a":1}}"#,
+    )
+    .await;
+    bed.publish("dispatch.runcmd.acme.hello.nonsense", &[], b"?")
+        .await;
+    let seq = log
+        .append_run(append(1, started(1), Seq(0)))
+        .await
+        .expect("appended");
+    let mut runs = log.tail_runs(Seq(0)).await.expect("followed");
+    match next(&mut runs).await {
+        RunRecorded::Requested { seq, envelope } => {
+            assert_eq!((seq, envelope.id, envelope.org), (Seq(1), run_id(1), org()));
+            assert_eq!(envelope.actor.0, "user:alice");
+            assert_eq!(envelope.command.input, json!({"a": 1}));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        next(&mut runs).await,
+        RunRecorded::Unreadable { seq: Seq(2) }
+    ));
+    match next(&mut runs).await {
+        RunRecorded::Happened {
+            seq: at,
+            run,
+            function,
+            event,
+            ..
+        } => {
+            assert_eq!((at, run, function), (seq, run_id(1), name("hello")));
+            assert_eq!(event, started(1));
+        }
+        other => panic!("{other:?}"),
+    }
+    // A follower that begins later sees only what is later.
+    let mut later = log.tail_runs(seq).await.expect("followed");
+    let end = log
+        .append_run(append(1, finished("x"), seq))
+        .await
+        .expect("appended");
+    for stream in [&mut runs, &mut later] {
+        assert!(matches!(next(stream).await, RunRecorded::Happened { seq, .. } if seq == end));
+    }
+}
+
+/// Workers share the run commands, events of runs are none, and the asker hears the end.
+pub async fn a_run_is_delivered_to_one_worker(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let (inbox, mut answers) = bed.listen().await;
+    let mut one = log.run_commands().await.expect("opened");
+    log.append_run(append(9, started(1), Seq(0)))
+        .await
+        .expect("appended");
+    let asked = subject::run_command(&org(), &name("hello"), run_id(1));
+    bed.publish(&asked, &[(header::REPLY_TO, &inbox)], br#"{"input":1}"#)
+        .await;
+    let delivered = pull_one(one.as_mut()).await;
+    let envelope = delivered.item.as_ref().expect("a run command");
+    assert_eq!(envelope.id, run_id(1));
+    let reply = RunReply {
+        run: run_id(1),
+        seq: Seq(3),
+        started: Some(started(1)),
+        result: RunResult::default(),
+        rejection: None,
+        finished_at: Timestamp(2),
+    };
+    let reply_to = envelope.reply_to.as_deref().expect("an inbox");
+    log.answer_run(reply_to, &reply).await.expect("answered");
+    delivered.ack.ack().await.expect("acknowledged");
+    let heard = timeout(PATIENCE, answers.recv())
+        .await
+        .expect("in time")
+        .expect("heard");
+    assert_eq!(
+        serde_json::from_slice::<RunReply>(&heard).expect("a reply"),
+        reply
+    );
+    let mut two = log.run_commands().await.expect("opened");
+    nothing(two.as_mut(), bed.ack_wait() * 2).await;
+}
