@@ -1,0 +1,43 @@
+# `make help` says what there is. Everything is built and kept in this checkout: target/, .tools/
+# and .demo/, which git ignores.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+export DISPATCH_NATS_SERVER ?= $(CURDIR)/.tools/bin/nats-server
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench check clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what is missing: Debian packages, and tools into .tools/
+	@bash .ci/setup
+
+build: setup ## Build the binary `dispatch` into target/debug
+	$(CARGO) build --locked --bin dispatch --bin story
+
+demo: build ## Run the story on real parts; KEEP=1 leaves it up
+	@target/debug/story $(if $(KEEP),--keep)
+
+test: setup ## Run all tests
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else \
+		$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --tests; \
+	fi
+
+bench: setup ## Measure, and write target/bench.json
+	$(CARGO) run --locked --release --bin bench
+
+check: setup ## Formatting, lints, documentation, and the rules of the house
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) test --locked --quiet -p dispatch-tests --test it tidy::
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans sources licenses; fi
+
+clean: ## Remove what was built, and the demo
+	$(CARGO) clean
+	rm -rf .demo
