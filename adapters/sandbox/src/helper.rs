@@ -1,7 +1,7 @@
 //! The helper process: one thread that clones sandboxes, waits for them, and ends with the engine.
 //!
 //! ```text
-//!   control socket ──► request: clone, map ids, attach cgroup, "go"
+//!   control socket ──► request: make cgroup, clone, map ids, "go"
 //!   SIGCHLD ─────────► reap: tell the exit, remove the cgroup
 //!   end of file ─────► kill all, reap all, end
 //! ```
@@ -150,30 +150,30 @@ impl Helper {
     ) -> Result<(), Failure> {
         let trees = self.machine.open_trees(&spec.mounts)?;
         let (sync, sync_inside) = wire::pair().step("make a socket")?;
-        let group = self
+        let mut group = self
             .machine
             .cgroups
             .create(&spec.limits)
             .step("make a cgroup")?;
-        let cloned = sys::clone(self.machine.namespaces(&spec.network));
+        let namespaces = self.machine.namespaces(&spec.network);
+        let cloned = sys::clone(namespaces, group.clone_into());
         let (pid, pidfd) = match cloned {
             Ok(Clone::Parent { pid, pidfd }) => (pid, pidfd),
-            Ok(Clone::Child) => {
-                let sync = sync_inside;
-                inside::enter(&Plan {
-                    machine: &self.machine,
-                    spec,
-                    stdio,
-                    status,
-                    sync,
-                    trees,
-                })
-            }
+            Ok(Clone::Child) => inside::enter(&Plan {
+                machine: &self.machine,
+                spec,
+                stdio,
+                status,
+                sync: sync_inside,
+                trees,
+                groups: group.move_into(),
+            }),
             Err(error) => {
                 self.garbage.push(group);
                 return Err(error).step("make namespaces");
             }
         };
+        group.entered();
         let running = self.running.entry(pid).insert_entry(Running {
             pidfd,
             sync,
@@ -212,7 +212,7 @@ impl Helper {
     }
 }
 
-/// Gives the new process its user, cgroup and score, tells the engine of it, and lets it go.
+/// Gives the new process its user and score, tells the engine of it, and lets it go.
 fn release(
     identity: &Identity,
     pid: i32,
@@ -220,7 +220,6 @@ fn release(
     status: &OwnedFd,
 ) -> Result<(), Failure> {
     identity.map(pid).step("map user ids")?;
-    running.group.attach(pid).step("enter the cgroup")?;
     fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).step("set the oom score")?;
     let cloned = Status::Cloned {
         pid: pid.unsigned_abs(),

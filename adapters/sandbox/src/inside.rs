@@ -9,6 +9,8 @@ mod root;
 mod system;
 
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) sync: OwnedFd,
     /// The opened sources of the spec's mounts, if the helper had to open them.
     pub(crate) trees: Vec<OwnedFd>,
+    /// What to write `0` into to be in the sandbox's cgroups, if it was not cloned into them.
+    pub(crate) groups: &'a [File],
 }
 
 /// The program's descriptors, besides `/dev/null`.
@@ -58,6 +62,7 @@ pub(crate) fn enter(plan: &Plan<'_>) -> ! {
 fn set_up(plan: &Plan<'_>) -> Result<Infallible, Failure> {
     let Plan { machine, spec, .. } = *plan;
     keep_own_descriptors(plan).step("close descriptors")?;
+    enter_groups(plan.groups)?;
     await_go(&machine.identity, &plan.sync)?;
     // Before the user namespace hides who is who; an old kernel has no such namespace.
     let _ = sys::new_cgroup_namespace();
@@ -94,9 +99,17 @@ fn keep_own_descriptors(plan: &Plan<'_>) -> std::io::Result<()> {
         .into_iter()
         .chain(&plan.trees)
         .map(AsRawFd::as_raw_fd)
+        .chain(plan.groups.iter().map(AsRawFd::as_raw_fd))
         .chain(0..=3)
         .collect();
     sys::close_all_but(&mut kept)
+}
+
+fn enter_groups(groups: &[File]) -> Result<(), Failure> {
+    groups
+        .iter()
+        .try_for_each(|mut group| group.write_all(b"0"))
+        .step("enter the cgroup")
 }
 
 /// Waits for the helper, then takes on the sandbox's user.
@@ -133,14 +146,18 @@ pub(crate) enum Trial {
 }
 
 /// Tries in a new process what may be refused, answers with a [`Trial`], and ends.
-pub(crate) fn attempt(identity: &Identity, sync: &OwnedFd) -> ! {
-    let base = await_go(identity, sync)
+pub(crate) fn attempt(identity: &Identity, sync: &OwnedFd, groups: &[File]) -> ! {
+    let base = enter_groups(groups)
+        .and_then(|()| await_go(identity, sync))
         .and_then(|()| network::set_up(&[]).map(drop))
-        .and_then(|()| root::attempt());
+        .and_then(|()| root::attempt())
+        .map(|()| root::attempt_proc().is_ok())
+        // Last, as the mounts need root's rights where there is no user namespace.
+        .and_then(|proc| lockdown::attempt(identity).map(|()| proc));
     let trial = match base {
         Err(Failure { step, errno }) => Trial::Refused { step, errno },
-        Ok(()) if root::attempt_proc().is_err() => Trial::WithoutProc,
-        Ok(()) => Trial::Complete,
+        Ok(false) => Trial::WithoutProc,
+        Ok(true) => Trial::Complete,
     };
     // When the helper is gone, there is nobody to answer.
     let _ = wire::send(sync, &trial, &[]);

@@ -66,7 +66,7 @@ pub enum Network {
     None,
     /// These endpoints, through listeners which the engine relays; otherwise as `None`.
     Relay(Vec<Endpoint>),
-    /// Whatever the host can reach, including the host's own loopback.
+    /// Whatever the host can reach, including its own loopback and its abstract unix sockets.
     Host,
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::{Cgroup, Limits};
@@ -25,6 +26,20 @@ pub(crate) struct Group {
     unified: bool,
     memory: Option<PathBuf>,
     pids: Option<PathBuf>,
+    entry: Entry,
+}
+
+/// How a new process comes into a group.
+///
+/// Not by its pid in `cgroup.procs`: that waits for every processor to come by, which takes
+/// milliseconds. Being cloned into the group, or moving one's only thread, takes microseconds.
+pub(crate) enum Entry {
+    /// There is no group.
+    None,
+    /// The process itself writes `0` into these files, of version 1.
+    Move(Vec<File>),
+    /// The process is cloned into this directory, of version 2.
+    Clone(File),
 }
 
 impl Cgroups {
@@ -84,10 +99,11 @@ impl Cgroups {
         self.made += 1;
         let name = self.made.to_string();
         let below = |base: &Option<PathBuf>| base.as_ref().map(|base| base.join(&name));
-        let group = Group {
+        let mut group = Group {
             unified: self.unified,
             memory: below(&self.memory),
             pids: below(&self.pids),
+            entry: Entry::None,
         };
         let made = group.make(limits);
         if made.is_err() {
@@ -106,7 +122,7 @@ impl Cgroups {
 }
 
 impl Group {
-    fn make(&self, limits: &Limits) -> io::Result<()> {
+    fn make(&mut self, limits: &Limits) -> io::Result<()> {
         for dir in self.directories() {
             fs::create_dir(dir)?;
         }
@@ -123,7 +139,22 @@ impl Group {
             // One more, for the sandbox's first process.
             fs::write(dir.join("pids.max"), (limits.processes + 1).to_string())?;
         }
+        self.entry = self.open_entry()?;
         Ok(())
+    }
+
+    fn open_entry(&self) -> io::Result<Entry> {
+        let mut directories = self.directories();
+        if self.unified {
+            return directories
+                .next()
+                .map_or(Ok(Entry::None), |d| Ok(Entry::Clone(File::open(d)?)));
+        }
+        let open = |dir: &PathBuf| File::options().write(true).open(dir.join("tasks"));
+        directories
+            .map(open)
+            .collect::<Result<_, _>>()
+            .map(Entry::Move)
     }
 
     fn directories(&self) -> impl Iterator<Item = &PathBuf> {
@@ -131,10 +162,25 @@ impl Group {
         self.memory.iter().chain(second)
     }
 
-    /// Moves a process, and all that it will start, into the group.
-    pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
-        self.directories()
-            .try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+    /// The group to be cloned into, of version 2.
+    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        match &self.entry {
+            Entry::Clone(directory) => Some(directory.as_fd()),
+            Entry::None | Entry::Move(_) => None,
+        }
+    }
+
+    /// Files into which the new process writes `0`, of version 1.
+    pub(crate) fn move_into(&self) -> &[File] {
+        match &self.entry {
+            Entry::Move(files) => files,
+            Entry::None | Entry::Clone(_) => &[],
+        }
+    }
+
+    /// Gives up what only the start needs.
+    pub(crate) fn entered(&mut self) {
+        self.entry = Entry::None;
     }
 
     /// Whether the kernel has killed a process of this group for want of memory.

@@ -84,7 +84,7 @@ impl Identity {
     /// A user namespace that shows files of root's as the sandboxes' own, for mounts.
     pub(crate) fn mount_namespace(&self) -> io::Result<OwnedFd> {
         let (sync, sync_inside) = wire::pair()?;
-        match sys::clone(libc::CLONE_NEWUSER)? {
+        match sys::clone(libc::CLONE_NEWUSER, None)? {
             Clone::Child => {
                 // Keeps the namespace alive until the parent has hold of it.
                 drop(sync);

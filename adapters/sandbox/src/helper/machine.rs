@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use libc::c_int;
 use seccompiler::BpfProgram;
 
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, Group};
 use crate::helper::Identity;
 use crate::inside::{self, Failure, System, Trial};
 use crate::sys::{self, Clone};
@@ -63,16 +63,35 @@ impl Machine {
 
     /// Has a process try what every sandbox does, in a cgroup if that works.
     fn attempt(&mut self) -> io::Result<Trial> {
+        let Ok(group) = self.cgroups.create(&Limits::default()) else {
+            return self.attempt_without_group();
+        };
+        let trial = self.attempt_in(&group);
+        group.remove();
+        match trial {
+            Ok(Trial::Complete | Trial::WithoutProc) => trial,
+            _ => self.attempt_without_group(),
+        }
+    }
+
+    fn attempt_without_group(&mut self) -> io::Result<Trial> {
+        self.cgroups.remove();
+        self.cgroups = Cgroups::none();
+        let group = self.cgroups.create(&Limits::default())?;
+        self.attempt_in(&group)
+    }
+
+    fn attempt_in(&self, group: &Group) -> io::Result<Trial> {
         let (sync, sync_inside) = wire::pair()?;
-        let (pid, pidfd) = match sys::clone(self.namespaces(&Network::None))? {
+        let cloned = sys::clone(self.namespaces(&Network::None), group.clone_into())?;
+        let (pid, pidfd) = match cloned {
             Clone::Child => {
                 drop(sync);
-                inside::attempt(&self.identity, &sync_inside)
+                inside::attempt(&self.identity, &sync_inside, group.move_into())
             }
             Clone::Parent { pid, pidfd } => (pid, pidfd),
         };
-        let group = self.cgroups.create(&Limits::default());
-        let attached = group.as_ref().is_ok_and(|group| group.attach(pid).is_ok());
+        drop(sync_inside);
         let released = self
             .identity
             .map(pid)
@@ -80,16 +99,8 @@ impl Machine {
         if released.is_err() {
             sys::kill(&pidfd)?;
         }
-        drop(sync_inside);
         let trial = wire::recv::<Trial>(&sync);
         sys::wait_any(true)?;
-        if let Ok(group) = group {
-            group.remove();
-        }
-        if !attached {
-            self.cgroups.remove();
-            self.cgroups = Cgroups::none();
-        }
         released?;
         let ended = || io::Error::other("the process on trial ended");
         trial?.map(|(trial, _)| trial).ok_or_else(ended)

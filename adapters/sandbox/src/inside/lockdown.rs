@@ -1,7 +1,7 @@
 //! The end of all privileges, in the order in which each step may still be taken.
 
 use super::{Failure, Step};
-use crate::helper::Machine;
+use crate::helper::{Identity, Machine};
 use crate::{Limits, sys};
 
 /// Sets the limits that hold for each process by itself.
@@ -27,12 +27,7 @@ pub(super) fn limit(machine: &Machine, limits: &Limits) -> Result<(), Failure> {
 
 /// Gives up capabilities and denied system calls for good.
 pub(super) fn lock(machine: &Machine) -> Result<(), Failure> {
-    let identity = &machine.identity;
-    sys::lock_capabilities().step("lock capabilities")?;
-    if !identity.user_namespace {
-        sys::become_user(identity.inside_uid, identity.inside_gid).step("change the user")?;
-    }
-    sys::drop_capabilities().step("drop capabilities")?;
+    drop_rights(&machine.identity)?;
     sys::forbid_new_privileges().step("forbid new privileges")?;
     // This process keeps a copy of the helper's memory, and must not be read by the program.
     sys::forbid_inspection().step("forbid inspection")?;
@@ -42,4 +37,17 @@ pub(super) fn lock(machine: &Machine) -> Result<(), Failure> {
         sys::install_filter(filter).step("install the seccomp filter")?;
     }
     Ok(())
+}
+
+/// Tries what may be refused of this.
+pub(super) fn attempt(identity: &Identity) -> Result<(), Failure> {
+    drop_rights(identity)
+}
+
+fn drop_rights(identity: &Identity) -> Result<(), Failure> {
+    sys::lock_capabilities().step("lock capabilities")?;
+    if !identity.user_namespace {
+        sys::become_user(identity.inside_uid, identity.inside_gid).step("change the user")?;
+    }
+    sys::drop_capabilities().step("drop capabilities")
 }

@@ -48,7 +48,6 @@ pub(super) fn build(plan: &Plan<'_>, bindings: Option<&Bindings>) -> Result<(), 
     write_users(&machine.identity).step("write passwd and group")?;
     make_devices(&spec.limits)?;
     make_scratch("/tmp", &spec.limits).step("mount /tmp")?;
-    fs::create_dir("/proc").step("make /proc")?;
     if machine.proc {
         mount_proc("/proc").step("mount /proc")?;
     }
@@ -111,15 +110,13 @@ fn leave_host() -> Result<(), Failure> {
 }
 
 fn show_system(system: &System) -> Result<(), Failure> {
-    for directory in ["/etc", "/dev", "/tmp", "/run", "/var"] {
+    for directory in &system.directories {
         fs::create_dir(directory).step("make directories")?;
     }
     symlink("/tmp", "/var/tmp").step("make links")?;
     show_all(&system.shown)?;
     for (place, to) in &system.links {
-        make_parent(place)
-            .and_then(|()| symlink(to, place))
-            .step("make links")?;
+        symlink(to, place).step("make links")?;
     }
     Ok(())
 }
@@ -127,10 +124,7 @@ fn show_system(system: &System) -> Result<(), Failure> {
 fn show_all(shown: &[Shown]) -> Result<(), Failure> {
     for entry in shown {
         let show = || {
-            if entry.directory {
-                fs::create_dir_all(&entry.target)?;
-            } else {
-                make_parent(&entry.target)?;
+            if !entry.directory {
                 File::create(&entry.target)?;
             }
             bind(&entry.source, &entry.target)?;
@@ -149,10 +143,6 @@ fn bind(source: &Path, target: &Path) -> io::Result<()> {
     sys::mount(&source, target, c"none", libc::MS_BIND | libc::MS_REC, "")
 }
 
-fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
-}
-
 /// Makes what a mount needs to be mounted on, unless it is there.
 fn make_target(target: &Path, tree: &OwnedFd) -> io::Result<()> {
     if fs::exists(target)? {
@@ -161,7 +151,7 @@ fn make_target(target: &Path, tree: &OwnedFd) -> io::Result<()> {
     if File::from(tree.try_clone()?).metadata()?.is_dir() {
         fs::create_dir_all(target)
     } else {
-        make_parent(target)?;
+        target.parent().map_or(Ok(()), fs::create_dir_all)?;
         File::create(target).map(drop)
     }
 }
@@ -205,9 +195,7 @@ fn make_devices(limits: &Limits) -> Result<(), Failure> {
         .and_then(|()| link("stdout", "/proc/self/fd/1"))
         .and_then(|()| link("stderr", "/proc/self/fd/2"))
         .step("make links")?;
-    fs::create_dir("/dev/shm")
-        .and_then(|()| make_scratch("/dev/shm", limits))
-        .step("mount /dev/shm")
+    make_scratch("/dev/shm", limits).step("mount /dev/shm")
 }
 
 /// A tmpfs that anybody inside may write to. Its number of files is bounded with its size, as each

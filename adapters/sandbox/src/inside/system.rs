@@ -24,11 +24,15 @@ const ETC: &[&str] = &[
 const ETC_PREFIXES: &[&str] = &["java-", "python3"];
 /// What finding hosts needs, where the host's network is to be seen.
 const ETC_NETWORK: &[&str] = &["resolv.conf", "hosts", "nsswitch.conf", "gai.conf"];
+/// What is there besides.
+const OWN_DIRECTORIES: &[&str] = &["/dev/shm", "/etc", "/proc", "/run", "/tmp", "/var"];
 /// The harmless devices.
 pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
 /// The host's parts, by their places inside.
 pub(crate) struct System {
+    /// Directories to be made first, each after the one that holds it.
+    pub(super) directories: Vec<PathBuf>,
     pub(super) shown: Vec<Shown>,
     pub(super) network: Vec<Shown>,
     /// Links to be made anew: place and target.
@@ -48,6 +52,7 @@ impl System {
     /// Looks at the host.
     pub(crate) fn find() -> Self {
         let mut system = Self {
+            directories: Vec::new(),
             shown: Vec::new(),
             network: Vec::new(),
             links: Vec::new(),
@@ -71,7 +76,25 @@ impl System {
             .iter()
             .filter_map(|n| Shown::find(&etc.join(n)))
             .collect();
+        system.note_directories();
         system
+    }
+
+    fn note_directories(&mut self) {
+        let shown = self.shown.iter().chain(&self.network);
+        let places = shown.map(|shown| (shown.target.as_path(), shown.directory));
+        let links = self.links.iter().map(|(place, _)| (place.as_path(), false));
+        let own = OWN_DIRECTORIES.iter().map(|path| (Path::new(path), true));
+        for (path, itself) in own.chain(places).chain(links) {
+            let path = if itself { Some(path) } else { path.parent() };
+            let mut missing: Vec<_> = path.into_iter().flat_map(Path::ancestors).collect();
+            missing.retain(|path| path.parent().is_some());
+            for path in missing.into_iter().rev().map(Path::to_owned) {
+                if !self.directories.contains(&path) {
+                    self.directories.push(path);
+                }
+            }
+        }
     }
 
     /// A link into `/usr` stays one; all else that exists is shown.
@@ -94,5 +117,29 @@ impl Shown {
             source,
             directory,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_comes_once_and_after_the_one_that_holds_it() {
+        let system = System::find();
+        for (index, path) in system.directories.iter().enumerate() {
+            let before = &system.directories[..index];
+            assert!(!before.contains(path));
+            let parent = path.parent().unwrap();
+            assert!(parent == Path::new("/") || before.iter().any(|earlier| earlier == parent));
+        }
+        let there = |path: &Path| system.directories.iter().any(|directory| directory == path);
+        for shown in &system.shown {
+            assert!(there(if shown.directory {
+                &shown.target
+            } else {
+                shown.target.parent().unwrap()
+            }));
+        }
     }
 }
