@@ -1,1 +1,38 @@
 //! The decisions of Dispatch, pure: state, evolve, decide, react, due, check.
+//!
+//! Values in, values out: nothing here awaits, reads a clock, draws a random id or logs. The
+//! moment is a parameter, ids are derived, and the same events fold into the same [`World`].
+//!
+//! ```text
+//!  command, outcome, word, alarm ──► decide ──► events ──► World::apply
+//!                                       ▲                      │
+//!                                       │                    react ──► effects
+//!                                       └── outcome ◄── performed outside ──┘
+//! ```
+//!
+//! [`due`] looks at the whole world for what lost messages have left undone, [`check`] for what
+//! must never be.
+
+mod aggregate;
+mod check;
+mod decide;
+mod due;
+mod life;
+mod operation;
+mod pace;
+mod pending;
+mod react;
+mod refuse;
+mod run;
+mod schema;
+mod service;
+mod state;
+mod status;
+mod world;
+
+pub use check::{Violation, check};
+pub use decide::{Decision, Input, decide};
+pub use due::{Overdue, alarm, due};
+pub use react::{outstanding, react};
+pub use run::{Refused, Route, RunPlan, loads, plan_run, routes};
+pub use world::{IllegalEvent, World};

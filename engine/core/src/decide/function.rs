@@ -1,0 +1,284 @@
+//! Functions: loaded when all that they name is there, and again when it changes.
+
+use engine_model::broker::Endpoint;
+use engine_model::spec::{FunctionSpec, Source, Spec};
+use engine_model::{
+    Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind, Name,
+    Rejection, ResourceKey, RevisionId,
+};
+
+use super::{Ask, Decision, delete};
+use crate::aggregate::function::{Function, Stage};
+use crate::aggregate::image;
+use crate::refuse;
+use crate::schema;
+use crate::service::{Service, service};
+use crate::world::{World, as_instance};
+
+/// Largest source that a document carries itself, in characters: a commit must fit a message of
+/// 1 MiB together with all that is around it.
+const SOURCE_CHARS_MAX: usize = 512 * 1024;
+
+pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
+    let events = match ask.command {
+        Command::Create(Spec::Function(spec)) => {
+            ask.must_be_free()?;
+            check(ask, spec)?;
+            let id = FunctionId::from(ask.new_id());
+            let created = FunctionEvent::Created {
+                id,
+                spec: spec.clone(),
+            };
+            let mut events = vec![Event::Function(created)];
+            if let Ok(wanted) = wanted(ask.world, ask.key, spec) {
+                events.push(load(id, 1, wanted));
+            }
+            events
+        }
+        Command::Update(Spec::Function(spec)) => {
+            ask.must_be_there()?;
+            check(ask, spec)?;
+            update(ask, spec)
+        }
+        Command::Retry => {
+            ask.must_be_there()?;
+            retry(ask)?
+        }
+        Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
+        Command::Create(_) | Command::Update(_) | Command::Refresh | Command::Abandon { .. } => {
+            return Err(ask.unknown());
+        }
+    };
+    Ok(Decision::of(ask.key, events))
+}
+
+fn update(ask: &Ask<'_>, spec: &FunctionSpec) -> Vec<Event> {
+    let mut events = vec![Event::Function(FunctionEvent::Updated {
+        spec: spec.clone(),
+    })];
+    let Some(function) = ask.world.function(ask.key) else {
+        return events;
+    };
+    let same = match &function.stage {
+        Stage::Loading { load, .. } => load.spec == *spec,
+        Stage::Loaded => function
+            .serving
+            .as_ref()
+            .is_some_and(|load| load.spec == *spec),
+        Stage::Waiting | Stage::Failed { .. } => false,
+    };
+    if !same && let Ok(wanted) = wanted(ask.world, ask.key, spec) {
+        events.push(load(function.id, function.number + 1, wanted));
+    }
+    events
+}
+
+fn retry(ask: &Ask<'_>) -> Result<Vec<Event>, Rejection> {
+    let Some(function) = ask.world.function(ask.key) else {
+        return Err(refuse::not_found(ask.key));
+    };
+    if !matches!(function.stage, Stage::Failed { .. }) {
+        return Err(refuse::not_ready(ask.key, "nothing has failed"));
+    }
+    let wanted = wanted(ask.world, ask.key, &function.spec)
+        .map_err(|missing| refuse::not_ready(ask.key, &missing.join("; ")))?;
+    Ok(vec![load(function.id, function.number + 1, wanted)])
+}
+
+fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
+    check_source(&spec.source)?;
+    for (field, schema) in [
+        ("schema.in", &spec.schema.input),
+        ("schema.out", &spec.schema.output),
+    ] {
+        if schema.is_null() {
+            continue;
+        }
+        if let Err(reason) = schema::compile(schema) {
+            return Err(Rejection::new(
+                Code::InvalidSchema,
+                format!("{field}: {reason}"),
+            ));
+        }
+    }
+    let key = ask.key;
+    refuse::unless_going(ask.world, &key.neighbour(Kind::Image, &spec.image))?;
+    for secret in &spec.secrets {
+        refuse::unless_going(ask.world, &key.neighbour(Kind::Secret, secret))?;
+    }
+    for instance in &spec.services {
+        refuse::unless_going(ask.world, &key.neighbour(Kind::ServiceInstance, instance))?;
+    }
+    Ok(())
+}
+
+fn check_source(source: &Source) -> Result<(), Rejection> {
+    let size = match source {
+        Source::File { name, text } => {
+            let inside = name.contains(['/', '\\', '\0']) || name == "." || name == "..";
+            if name.is_empty() || inside {
+                let why = "the name of one file, without directories, such as hello.py";
+                return Err(refuse::invalid("source.name", why));
+            }
+            text.len()
+        }
+        Source::Archive(base64) => base64.len(),
+        Source::Blob(digest) => {
+            if !is_sha256(digest) {
+                let why = "a digest is 64 hexadecimal digits in lower case";
+                return Err(refuse::invalid("source.blob", why));
+            }
+            0
+        }
+    };
+    if size == 0 && !matches!(source, Source::Blob(_)) {
+        return Err(refuse::invalid("source", "it is empty"));
+    }
+    if size > SOURCE_CHARS_MAX {
+        let why = format!(
+            "a document carries at most {SOURCE_CHARS_MAX} bytes of source; put a larger one \
+             into the blob store and name its digest"
+        );
+        return Err(Rejection::new(Code::TooLarge, format!("source: {why}")));
+    }
+    Ok(())
+}
+
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// What a revision is made of besides the document.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    language: String,
+    layer: Option<String>,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What a revision would be made of now, or all that is missing.
+pub(crate) fn wanted(
+    world: &World,
+    key: &ResourceKey,
+    spec: &FunctionSpec,
+) -> Result<Wanted, Vec<String>> {
+    let mut missing = Vec::new();
+    let image = built(world, key, &spec.image)
+        .map_err(|reason| missing.push(reason))
+        .ok();
+    for secret in &spec.secrets {
+        if let Err(reason) = stored(world, key, secret) {
+            missing.push(reason);
+        }
+    }
+    let mut endpoints = Vec::new();
+    for name in &spec.services {
+        match service(world, &key.neighbour(Kind::ServiceInstance, name)) {
+            Service::Bound(bound) => endpoints.extend(bound.endpoints.iter().cloned()),
+            Service::Unbindable => {}
+            Service::NotReady(_, reason) => missing.push(reason),
+        }
+    }
+    endpoints.sort();
+    endpoints.dedup();
+    match image {
+        Some((language, layer)) if missing.is_empty() => Ok(Wanted {
+            language,
+            layer,
+            endpoints,
+        }),
+        Some(_) | None => Err(missing),
+    }
+}
+
+fn built(
+    world: &World,
+    key: &ResourceKey,
+    name: &Name,
+) -> Result<(String, Option<String>), String> {
+    let Some(image) = world.image(&key.neighbour(Kind::Image, name)) else {
+        return Err(format!("image {name} does not exist yet"));
+    };
+    match &image.stage {
+        image::Stage::Built { language, layer } => Ok((language.clone(), layer.clone())),
+        image::Stage::Waiting => Err(format!("image {name} waits for its base image")),
+        image::Stage::Building { .. } => Err(format!("image {name} is being built")),
+        image::Stage::Failed { reason, .. } => Err(format!("image {name} is in error: {reason}")),
+    }
+}
+
+/// Whether a secret is there, or the binding of the instance that it is named by.
+fn stored(world: &World, key: &ResourceKey, name: &Name) -> Result<(), String> {
+    if world.secret(&key.neighbour(Kind::Secret, name)).is_some() {
+        return Ok(());
+    }
+    let instance = as_instance(name).and_then(|id| world.instance_key(id));
+    match instance.filter(|instance| instance.org == key.org) {
+        Some(instance) => match service(world, instance) {
+            Service::Bound(_) => Ok(()),
+            Service::Unbindable => Err(format!("service instance {name} has no credentials")),
+            Service::NotReady(_, reason) => Err(reason),
+        },
+        None => Err(format!("secret {name} does not exist yet")),
+    }
+}
+
+fn load(id: FunctionId, number: u32, wanted: Wanted) -> Event {
+    Event::Function(FunctionEvent::LoadRequested {
+        revision: RevisionId::derived(format_args!("{id}:revision:{number}")),
+        number,
+        language: wanted.language,
+        layer: wanted.layer,
+        endpoints: wanted.endpoints,
+    })
+}
+
+fn made_of(load: &FunctionLoad, wanted: &Wanted) -> bool {
+    load.language == wanted.language
+        && load.layer == wanted.layer
+        && load.endpoints == wanted.endpoints
+}
+
+pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
+    let Some(function) = world.function(key) else {
+        return Vec::new();
+    };
+    let Ok(wanted) = wanted(world, key, &function.spec) else {
+        return Vec::new();
+    };
+    match function.newest() {
+        Some(newest) if made_of(newest, &wanted) => Vec::new(),
+        Some(_) | None => vec![load(function.id, function.number + 1, wanted)],
+    }
+}
+
+/// What a waiting function waits for.
+pub(crate) fn waits_for(world: &World, key: &ResourceKey, function: &Function) -> Vec<String> {
+    wanted(world, key, &function.spec).err().unwrap_or_default()
+}
+
+pub(crate) fn learn(world: &World, key: &ResourceKey, outcome: &FunctionOutcome) -> Decision {
+    let Some(function) = world.function(key) else {
+        return Decision::nothing();
+    };
+    let event = match outcome {
+        FunctionOutcome::Loaded { revision } if function.awaited(*revision).is_some() => {
+            FunctionEvent::Loaded {
+                revision: *revision,
+            }
+        }
+        FunctionOutcome::Failed { revision, reason } if function.awaited(*revision).is_some() => {
+            FunctionEvent::LoadFailed {
+                revision: *revision,
+                reason: reason.clone(),
+            }
+        }
+        FunctionOutcome::Loaded { .. } | FunctionOutcome::Failed { .. } => {
+            return Decision::nothing();
+        }
+    };
+    Decision::of(key, vec![Event::Function(event)])
+}

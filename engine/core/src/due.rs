@@ -1,0 +1,174 @@
+//! Time: what an alarm asks for, and the sweep that finds what lost alarms, lost words and lost
+//! reactions have left undone.
+
+use engine_model::{Alarm, Due, Effect, Kind, ResourceKey, Timestamp};
+
+use crate::aggregate::broker::Catalog;
+use crate::aggregate::{api, base_image, function, image};
+use crate::decide::{self, proceed};
+use crate::operation::Step;
+use crate::pending::{self, When};
+use crate::state::State;
+use crate::world::{World, changed_at};
+
+/// How far the clocks of the nodes and the server may be apart, in milliseconds: an alarm that
+/// comes earlier than this is one that was replaced since.
+const CLOCKS_MS: i64 = 1_000;
+
+/// How late an alarm may be, in milliseconds, before the sweep acts in its place.
+const LATE_MS: i64 = 3_000;
+
+/// How long a word between resources may take, in milliseconds.
+const WORD_MS: i64 = 2_000;
+
+/// How long the answer of a broker may take, in milliseconds: longer than any request.
+const REQUEST_MS: i64 = 120_000;
+
+/// How long preparing, building, loading or serving may take, in milliseconds, before it is asked
+/// for once more. Doing it twice is harmless.
+const WORK_MS: i64 = 600_000;
+
+/// Something that should have happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Overdue {
+    /// This alarm should have come.
+    Alarm(Due),
+    /// This resource could go on, and nobody told it.
+    Nudge(ResourceKey),
+    /// What this resource waits for is not being done: see [`crate::outstanding`].
+    Reaction(ResourceKey),
+}
+
+/// What an alarm asks for; nothing when it is stale, or when a decision is to be made first.
+#[must_use]
+pub fn alarm(world: &World, due: &Due, now: Timestamp) -> Vec<Effect> {
+    let key = &due.key;
+    match alarm_of(world, key) {
+        Some((wanted, at)) if wanted == due.alarm && at <= now.plus_ms(CLOCKS_MS) => {}
+        Some(_) | None => return Vec::new(),
+    }
+    match due.alarm {
+        Alarm::RefreshCatalog => {
+            let broker = world.broker(key).filter(|broker| !broker.deleting);
+            broker
+                .map(|broker| pending::read_catalog(key, broker))
+                .into_iter()
+                .collect()
+        }
+        Alarm::Poll { request } | Alarm::Retry { request } => {
+            let effects = pending::of(world, key, When::Alarm(request));
+            if effects.is_empty() && !proceed(world, key, now).writes.is_empty() {
+                return vec![Effect::Proceed(key.clone())];
+            }
+            effects
+        }
+    }
+}
+
+/// The alarm that is set for a resource.
+pub(crate) fn alarm_of(world: &World, key: &ResourceKey) -> Option<(Alarm, Timestamp)> {
+    match world.state(key)? {
+        State::Instance(state) => state.life.current()?.alarm(),
+        State::Binding(state) => state.life.current()?.alarm(),
+        State::Broker(state) if !state.deleting => Some((Alarm::RefreshCatalog, state.next_at()?)),
+        _ => None,
+    }
+}
+
+/// Looks at the whole state for what is overdue.
+#[must_use]
+pub fn due(world: &World, now: Timestamp) -> Vec<Overdue> {
+    let mut all: Vec<Overdue> = world
+        .states()
+        .filter_map(|(key, state)| overdue(world, key, state, now))
+        .collect();
+    all.sort_by(|a, b| a.key().cmp(b.key()));
+    all
+}
+
+impl Overdue {
+    /// The resource.
+    #[must_use]
+    pub fn key(&self) -> &ResourceKey {
+        match self {
+            Self::Alarm(due) => &due.key,
+            Self::Nudge(key) | Self::Reaction(key) => key,
+        }
+    }
+}
+
+fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> Option<Overdue> {
+    if let Some((alarm, at)) = alarm_of(world, key) {
+        let due = Due {
+            key: key.clone(),
+            alarm,
+        };
+        return (at.plus_ms(LATE_MS) <= now).then_some(Overdue::Alarm(due));
+    }
+    if changed_at(world, key).plus_ms(WORD_MS) > now {
+        return None;
+    }
+    if !proceed(world, key, now).writes.is_empty() {
+        return Some(Overdue::Nudge(key.clone()));
+    }
+    let since = asked_since(state).map(|(since, ms)| since.plus_ms(ms));
+    let lost = since.is_some_and(|by| by <= now) || lacks_word(world, key, state);
+    lost.then(|| Overdue::Reaction(key.clone()))
+}
+
+/// Since when an outcome is waited for, and how long that may take.
+fn asked_since(state: &State) -> Option<(Timestamp, i64)> {
+    match state {
+        State::Instance(state) => {
+            let op = state.life.current()?;
+            matches!(op.step, Step::Asked).then_some((op.since, REQUEST_MS))
+        }
+        State::Binding(state) => {
+            let op = state.life.current()?;
+            matches!(op.step, Step::Asked).then_some((op.since, REQUEST_MS))
+        }
+        State::Broker(state) => match state.catalog {
+            Catalog::Reading { since } => Some((since, REQUEST_MS)),
+            Catalog::Read { .. } | Catalog::Failed { .. } => None,
+        },
+        State::BaseImage(state) => match state.stage {
+            base_image::Stage::Preparing { since } => Some((since, WORK_MS)),
+            base_image::Stage::Prepared | base_image::Stage::Failed { .. } => None,
+        },
+        State::Image(state) => match state.stage {
+            image::Stage::Building { since, .. } => Some((since, WORK_MS)),
+            image::Stage::Waiting | image::Stage::Built { .. } | image::Stage::Failed { .. } => {
+                None
+            }
+        },
+        State::Function(state) => match state.stage {
+            function::Stage::Loading { since, .. } => Some((since, WORK_MS)),
+            function::Stage::Waiting | function::Stage::Loaded | function::Stage::Failed { .. } => {
+                None
+            }
+        },
+        State::Api(state) => match state.stage {
+            api::Stage::Requested { since } => Some((since, WORK_MS)),
+            api::Stage::Waiting | api::Stage::Served | api::Stage::Failed { .. } => None,
+        },
+        State::Secret(_)
+        | State::Class(_)
+        | State::Organization(_)
+        | State::ServiceAccount(_)
+        | State::Application(_) => None,
+    }
+}
+
+/// Whether a word of this resource to another must have been lost.
+fn lacks_word(world: &World, key: &ResourceKey, state: &State) -> bool {
+    match state {
+        State::Instance(instance) => {
+            decide::binding::is_wanted(instance)
+                && world.binding(&key.sibling(Kind::ServiceBinding)).is_none()
+        }
+        State::Secret(_) | State::Broker(_) | State::Organization(_) if state.is_going() => {
+            !crate::outstanding(world, key).is_empty()
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,410 @@
+//! What a broker's answer changes: every answer meets every stage on purpose. Answers to other
+//! requests than those that are waited for change nothing, with one exception: word that something
+//! was made after all, which must not be left there.
+
+use engine_model::broker::{Progress, Verdict};
+use engine_model::{RequestId, Timestamp};
+
+use super::next::remove;
+use super::{Attempt, Change, Life, Past, Stage};
+use crate::operation::{Operation, Step};
+use crate::pace::{self, Backoff, OPERATION_MS_MAX};
+
+type Changes<A, M> = Vec<Change<A, M>>;
+
+/// The answer to a request to make it.
+pub(crate) fn answered<A, M, T>(
+    life: &Life<A, M>,
+    id: uuid::Uuid,
+    request: RequestId,
+    verdict: &Verdict<T>,
+    made: impl Fn(&T) -> M,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let exists = matches!(verdict, Verdict::Done(_) | Verdict::Accepted { .. });
+    match &life.stage {
+        Stage::Creating { attempt, op } if op.request == request => {
+            first_answer(attempt, op, verdict, made, now)
+        }
+        Stage::Deleting {
+            past: Some((attempt, Past::Asked(op))),
+        } if op.request == request => first_answer(attempt, op, verdict, made, now),
+        Stage::Deleting {
+            past: Some((attempt, Past::Underway(_) | Past::Maybe { .. } | Past::Unlikely)),
+        } if attempt.request == request => match verdict {
+            Verdict::Done(given) => vec![Change::Made {
+                request,
+                made: made(given),
+            }],
+            _ => Vec::new(),
+        },
+        // It was given up, and came all the same.
+        Stage::Failed { attempt, .. } | Stage::Orphaned { attempt, .. }
+            if attempt.request == request && exists =>
+        {
+            vec![remove(life, id)]
+        }
+        Stage::Removing {
+            attempt,
+            past: Past::Maybe { .. } | Past::Unlikely,
+            ..
+        } if attempt.request == request && exists => vec![remove(life, id)],
+        Stage::Waiting
+        | Stage::Creating { .. }
+        | Stage::Made { .. }
+        | Stage::Failed { .. }
+        | Stage::Orphaned { .. }
+        | Stage::Deleting { .. }
+        | Stage::Removing { .. } => Vec::new(),
+    }
+}
+
+fn first_answer<A, M, T>(
+    attempt: &Attempt<A>,
+    op: &Operation,
+    verdict: &Verdict<T>,
+    made: impl Fn(&T) -> M,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let request = op.request;
+    let failed = |reason: &str, orphan| {
+        vec![Change::Failed {
+            request,
+            reason: reason.to_owned(),
+            orphan,
+        }]
+    };
+    match (&op.step, verdict) {
+        (_, Verdict::Done(given)) => vec![Change::Made {
+            request,
+            made: made(given),
+        }],
+        // A second answer to a request that is being polled: the poll knows better.
+        (Step::Polling { .. } | Step::Failed { .. }, _) => Vec::new(),
+        (Step::Asked | Step::Delayed { .. }, Verdict::Accepted { .. }) => {
+            accepted(op, attempt.limit_ms, verdict, now)
+        }
+        (Step::Asked | Step::Delayed { .. }, Verdict::Gone) => {
+            failed("the broker answered 410 Gone to a request to create", false)
+        }
+        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { reason }) => failed(reason, false),
+        (Step::Asked | Step::Delayed { .. }, Verdict::Unknown { reason, orphan }) => {
+            failed(reason, *orphan)
+        }
+        (
+            Step::Asked | Step::Delayed { .. },
+            Verdict::Busy { reason, .. } | Verdict::NotSent { reason },
+        ) if now.since_ms(op.since) >= OPERATION_MS_MAX => {
+            failed(&format!("given up after 7 days: {reason}"), false)
+        }
+        (Step::Asked | Step::Delayed { .. }, Verdict::Busy { .. } | Verdict::NotSent { .. }) => {
+            delayed(op, verdict, now)
+        }
+    }
+}
+
+/// The answer to a request to remove it.
+pub(crate) fn removal_answered<A, M, T>(
+    life: &Life<A, M>,
+    request: RequestId,
+    verdict: &Verdict<T>,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let Some(removal) = Removal::of(life).filter(|removal| removal.op.request == request) else {
+        return Vec::new();
+    };
+    match (&removal.op.step, verdict) {
+        (_, Verdict::Done(_)) => vec![removal.done()],
+        (_, Verdict::Gone) => removal.gone(now),
+        (Step::Polling { .. } | Step::Failed { .. }, _) => Vec::new(),
+        (Step::Asked | Step::Delayed { .. }, Verdict::Accepted { .. }) => {
+            accepted(removal.op, removal.limit_ms, verdict, now)
+        }
+        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { .. }) if removal.unlikely => {
+            vec![removal.done()]
+        }
+        (
+            Step::Asked | Step::Delayed { .. },
+            Verdict::Rejected { reason } | Verdict::Unknown { reason, .. },
+        ) => vec![removal.failed(reason, now)],
+        (Step::Asked | Step::Delayed { .. }, Verdict::Busy { .. } | Verdict::NotSent { .. }) => {
+            delayed(removal.op, verdict, now)
+        }
+    }
+}
+
+/// What a poll said of the request that began the operation.
+pub(crate) fn polled<A, M>(
+    life: &Life<A, M>,
+    request: RequestId,
+    progress: &Progress,
+    made: impl Fn() -> Option<M>,
+    now: Timestamp,
+) -> Changes<A, M> {
+    if let Some(removal) = Removal::of(life)
+        && removal.op.request == request
+    {
+        return removal.polled(progress, now);
+    }
+    match &life.stage {
+        Stage::Creating { attempt, op } if op.request == request => {
+            creation_polled(attempt, op, progress, made, now)
+        }
+        Stage::Deleting {
+            past: Some((attempt, Past::Underway(op))),
+        } if op.request == request => creation_polled(attempt, op, progress, made, now),
+        // A creation that is being removed was polled so that the broker gets on with it.
+        Stage::Waiting
+        | Stage::Creating { .. }
+        | Stage::Made { .. }
+        | Stage::Failed { .. }
+        | Stage::Orphaned { .. }
+        | Stage::Deleting { .. }
+        | Stage::Removing { .. } => Vec::new(),
+    }
+}
+
+fn creation_polled<A, M>(
+    attempt: &Attempt<A>,
+    op: &Operation,
+    progress: &Progress,
+    made: impl Fn() -> Option<M>,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let request = op.request;
+    let Step::Polling { accepted_at, .. } = &op.step else {
+        return Vec::new();
+    };
+    match progress {
+        Progress::Succeeded => {
+            if let Some(made) = made() {
+                return vec![Change::Made { request, made }];
+            }
+        }
+        Progress::Failed { reason } => {
+            return vec![Change::Failed {
+                request,
+                reason: reason.clone(),
+                orphan: true,
+            }];
+        }
+        Progress::InProgress { .. }
+        | Progress::Gone
+        | Progress::NotFound
+        | Progress::NoAnswer { .. } => {}
+    }
+    if now >= accepted_at.plus_ms(attempt.limit_ms) {
+        return vec![Change::Failed {
+            request,
+            reason: overdue(attempt.limit_ms),
+            orphan: true,
+        }];
+    }
+    vec![progressed(op, attempt.limit_ms, progress, now)]
+}
+
+/// A removal that is under way.
+struct Removal<'a> {
+    op: &'a Operation,
+    limit_ms: i64,
+    number: u32,
+    orphan: bool,
+    /// Whether there is probably nothing to remove, so that a refusal is as good as `Gone`.
+    unlikely: bool,
+    sure_at: Timestamp,
+}
+
+impl<'a> Removal<'a> {
+    fn of<A, M>(life: &'a Life<A, M>) -> Option<Self> {
+        let number = life.removals;
+        match &life.stage {
+            Stage::Orphaned {
+                attempt,
+                sure_at,
+                removal,
+                ..
+            } => Some(Self {
+                op: removal,
+                limit_ms: attempt.limit_ms,
+                number,
+                orphan: true,
+                unlikely: false,
+                sure_at: *sure_at,
+            }),
+            Stage::Removing {
+                attempt,
+                past,
+                removal,
+            } => Some(Self {
+                op: removal,
+                limit_ms: attempt.limit_ms,
+                number,
+                orphan: false,
+                unlikely: matches!(past, Past::Unlikely),
+                sure_at: match past {
+                    Past::Maybe { sure_at } => *sure_at,
+                    Past::Asked(_) | Past::Underway(_) | Past::Made(_) | Past::Unlikely => {
+                        removal.since
+                    }
+                },
+            }),
+            Stage::Waiting
+            | Stage::Creating { .. }
+            | Stage::Made { .. }
+            | Stage::Failed { .. }
+            | Stage::Deleting { .. } => None,
+        }
+    }
+
+    fn done<A, M>(&self) -> Change<A, M> {
+        let request = self.op.request;
+        if self.orphan {
+            Change::OrphanRemoved { request }
+        } else {
+            Change::Removed { request }
+        }
+    }
+
+    /// 410. It is believed once a late request can no longer make what it says is not there.
+    fn gone<A, M>(&self, now: Timestamp) -> Changes<A, M> {
+        if now >= self.sure_at {
+            return vec![self.done()];
+        }
+        if matches!(self.op.step, Step::Failed { .. }) {
+            return Vec::new();
+        }
+        vec![Change::RemovalFailed {
+            request: self.op.request,
+            reason: "the broker does not have it yet; asked once more in case the lost request \
+                     is still on its way"
+                .into(),
+            next_at: self.sure_at,
+        }]
+    }
+
+    fn failed<A, M>(&self, reason: &str, now: Timestamp) -> Change<A, M> {
+        let backoff: Backoff = if self.orphan {
+            pace::ORPHAN
+        } else {
+            pace::REMOVAL
+        };
+        Change::RemovalFailed {
+            request: self.op.request,
+            reason: reason.to_owned(),
+            next_at: pace::again_at(now, backoff, self.op.request, self.number, None),
+        }
+    }
+
+    fn polled<A, M>(&self, progress: &Progress, now: Timestamp) -> Changes<A, M> {
+        let Step::Polling { accepted_at, .. } = &self.op.step else {
+            return Vec::new();
+        };
+        match progress {
+            Progress::Succeeded => vec![self.done()],
+            Progress::Gone => self.gone(now),
+            Progress::Failed { reason } => vec![self.failed(reason, now)],
+            // Whether it is gone or was never known: the answer to another DELETE decides.
+            Progress::NotFound => vec![self.failed(
+                "the broker no longer knows the operation; it is asked to delete once more",
+                now,
+            )],
+            Progress::InProgress { .. } | Progress::NoAnswer { .. } => {
+                if now >= accepted_at.plus_ms(self.limit_ms) {
+                    vec![self.failed(&overdue(self.limit_ms), now)]
+                } else {
+                    vec![progressed(self.op, self.limit_ms, progress, now)]
+                }
+            }
+        }
+    }
+}
+
+fn overdue(limit_ms: i64) -> String {
+    format!("the broker was not done after {} s", limit_ms / 1000)
+}
+
+fn accepted<A, M, T>(
+    op: &Operation,
+    limit_ms: i64,
+    verdict: &Verdict<T>,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let Verdict::Accepted {
+        operation,
+        dashboard_url,
+        retry_after_ms,
+    } = verdict
+    else {
+        return Vec::new();
+    };
+    vec![Change::Accepted {
+        request: op.request,
+        operation: operation.clone(),
+        dashboard_url: dashboard_url.clone(),
+        next_at: pace::poll_at(now, op.since, now.plus_ms(limit_ms), *retry_after_ms),
+    }]
+}
+
+fn progressed<A, M>(
+    op: &Operation,
+    limit_ms: i64,
+    progress: &Progress,
+    now: Timestamp,
+) -> Change<A, M> {
+    let (polls, accepted_at) = match &op.step {
+        Step::Polling {
+            polls, accepted_at, ..
+        } => (*polls, *accepted_at),
+        Step::Asked | Step::Delayed { .. } | Step::Failed { .. } => (0, op.since),
+    };
+    let (description, retry_after_ms) = match progress {
+        Progress::InProgress {
+            description,
+            retry_after_ms,
+        } => (description.clone(), *retry_after_ms),
+        Progress::NoAnswer {
+            reason,
+            retry_after_ms,
+        } => (
+            Some(format!("no valid answer to a poll: {reason}")),
+            *retry_after_ms,
+        ),
+        Progress::Gone => (Some("the broker answered 410 Gone to a poll".into()), None),
+        Progress::NotFound => (Some("the broker answered 404 to a poll".into()), None),
+        Progress::Succeeded | Progress::Failed { .. } => {
+            (Some("done; its result is being fetched".into()), None)
+        }
+    };
+    let until = accepted_at.plus_ms(limit_ms);
+    Change::Progressed {
+        request: op.request,
+        description,
+        polls: polls.saturating_add(1),
+        next_at: pace::poll_at(now, op.since, until, retry_after_ms),
+    }
+}
+
+fn delayed<A, M, T>(op: &Operation, verdict: &Verdict<T>, now: Timestamp) -> Changes<A, M> {
+    let (reason, retry_after_ms) = match verdict {
+        Verdict::Busy {
+            reason,
+            retry_after_ms,
+        } => (reason, *retry_after_ms),
+        Verdict::NotSent { reason } => (reason, None),
+        Verdict::Done(_)
+        | Verdict::Accepted { .. }
+        | Verdict::Gone
+        | Verdict::Rejected { .. }
+        | Verdict::Unknown { .. } => return Vec::new(),
+    };
+    let delays = match &op.step {
+        Step::Delayed { delays, .. } => delays.saturating_add(1),
+        Step::Asked | Step::Polling { .. } | Step::Failed { .. } => 1,
+    };
+    vec![Change::Delayed {
+        request: op.request,
+        reason: reason.clone(),
+        delays,
+        next_at: pace::again_at(now, pace::DELAYED, op.request, delays, retry_after_ms),
+    }]
+}

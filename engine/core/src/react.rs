@@ -1,0 +1,284 @@
+//! What a commit asks for, and the state still waits for. A commit that is looked at late, or
+//! twice, asks for what is outstanding and nothing else.
+
+use std::collections::BTreeSet;
+
+use engine_model::{
+    ApiEvent, BaseImageEvent, BindingEvent, BrokerEvent, ClassEvent, Due, Effect, EffectId, Event,
+    FunctionEvent, ImageEvent, InstanceEvent, Kind, Name, OrganizationEvent, Recorded, ResourceKey,
+    SecretEvent, TimerRequest,
+};
+
+use crate::aggregate::Leftover;
+use crate::decide::{self, delete, proceed};
+use crate::pending::{self, When};
+use crate::state::State;
+use crate::world::World;
+
+/// Index of the effect that a commit is about.
+const OWN: u32 = 0;
+/// Index of the timer that it sets.
+const TIMER: u32 = 8;
+/// Index of the word to a binding.
+const BINDING: u32 = 9;
+/// Index of the first of what it leaves to be done.
+const LEFTOVERS: u32 = 0x100;
+/// Words to other resources are numbered by whom they are for, above this: who is spoken to may
+/// change, but whoever is has the same index each time.
+const WORDS: u32 = 0x8000_0000;
+
+/// The effects of a commit that are still outstanding. An effect has the same id whenever it is
+/// asked for.
+#[must_use]
+pub fn react(world: &World, recorded: &Recorded) -> Vec<(EffectId, Effect)> {
+    let mut wanted = Wanted::default();
+    let key = &recorded.commit.key;
+    if world.last_seq(key) == recorded.seq {
+        wanted.own(world, key);
+    }
+    for event in &recorded.commit.events {
+        wanted.of_binding(world, key, event);
+    }
+    wanted.leftovers(world, recorded);
+    let moves = recorded.commit.events.iter().any(moves_others);
+    if moves {
+        wanted.words(world, recorded);
+    }
+    if recorded.commit.events.iter().any(cascades) {
+        wanted.deletions(world, key);
+    }
+    let id = |index| EffectId {
+        seq: recorded.seq,
+        index,
+    };
+    wanted
+        .0
+        .into_iter()
+        .map(|(index, effect)| (id(index), effect))
+        .collect()
+}
+
+/// What a resource's state waits for now: for one whose last commit was lost on its reactor.
+#[must_use]
+pub fn outstanding(world: &World, key: &ResourceKey) -> Vec<Effect> {
+    let mut wanted = Wanted::default();
+    wanted.own(world, key);
+    if world.state(key).is_some_and(State::is_going) {
+        wanted.deletions(world, key);
+    }
+    if let Some(instance) = world.instance(key)
+        && decide::binding::is_wanted(instance)
+        && world.binding(&key.sibling(Kind::ServiceBinding)).is_none()
+    {
+        wanted.create_binding(world, key);
+    }
+    wanted.0.into_iter().map(|(_, effect)| effect).collect()
+}
+
+#[derive(Default)]
+struct Wanted(Vec<(u32, Effect)>);
+
+impl Wanted {
+    /// What the state waits for, and the timer for when it is to be looked at again.
+    fn own(&mut self, world: &World, key: &ResourceKey) {
+        let effects = pending::of(world, key, When::Asked);
+        self.0.extend((OWN..).zip(effects));
+        if let Some((alarm, at)) = crate::due::alarm_of(world, key) {
+            let due = Due {
+                key: key.clone(),
+                alarm,
+            };
+            self.0
+                .push((TIMER, Effect::Timer(TimerRequest { due, at })));
+        }
+    }
+
+    /// Words between an instance and its binding.
+    fn of_binding(&mut self, world: &World, key: &ResourceKey, event: &Event) {
+        let Event::ServiceInstance(event) = event else {
+            return;
+        };
+        let binding = key.sibling(Kind::ServiceBinding);
+        match event {
+            InstanceEvent::ProvisionRequested { .. } => self.create_binding(world, key),
+            InstanceEvent::DeleteRequested => {
+                let stays = world
+                    .binding(&binding)
+                    .is_some_and(|own| !own.life.is_going());
+                if stays && world.instance(key).is_some_and(|own| own.life.is_going()) {
+                    self.0.push((BINDING, Effect::DeleteBinding(binding)));
+                }
+            }
+            InstanceEvent::Abandoned { reason } => {
+                let left = world.binding(&binding).is_some_and(|own| {
+                    decide::binding::instance_of(world, &binding, own).is_none()
+                });
+                if left {
+                    let effect = Effect::AbandonBinding {
+                        key: binding,
+                        reason: reason.clone(),
+                    };
+                    self.0.push((BINDING, effect));
+                }
+            }
+            InstanceEvent::Created { .. }
+            | InstanceEvent::OperationAccepted { .. }
+            | InstanceEvent::OperationProgressed { .. }
+            | InstanceEvent::OperationDelayed { .. }
+            | InstanceEvent::Provisioned { .. }
+            | InstanceEvent::ProvisionFailed { .. }
+            | InstanceEvent::DeprovisionRequested { .. }
+            | InstanceEvent::DeprovisionFailed { .. }
+            | InstanceEvent::OrphanRemoved { .. }
+            | InstanceEvent::Deprovisioned { .. }
+            | InstanceEvent::Deleted => {}
+        }
+    }
+
+    fn create_binding(&mut self, world: &World, key: &ResourceKey) {
+        let binding = key.sibling(Kind::ServiceBinding);
+        if let Some(instance) = world.instance(key)
+            && decide::binding::is_wanted(instance)
+            && world.binding(&binding).is_none()
+        {
+            let effect = Effect::CreateBinding {
+                key: binding,
+                instance: instance.id,
+                spec: instance.spec.binding.clone(),
+            };
+            self.0.push((BINDING, effect));
+        }
+    }
+
+    fn leftovers(&mut self, world: &World, recorded: &Recorded) {
+        let Some(entry) = world.entry(&recorded.commit.key) else {
+            return;
+        };
+        for (index, leftover) in (LEFTOVERS..).zip(entry.leftovers(recorded.seq)) {
+            match leftover {
+                Leftover::Key(key) => self.0.push((index, Effect::EraseKey(key.clone()))),
+                Leftover::Revision(revision) => {
+                    self.0.push((index, Effect::RetireRevision(*revision)));
+                }
+                // Those are spoken to, when there is something to say.
+                Leftover::Released(_) => {}
+            }
+        }
+    }
+
+    /// Words to all that may go on now because of this commit.
+    fn words(&mut self, world: &World, recorded: &Recorded) {
+        let key = &recorded.commit.key;
+        let mut others: BTreeSet<ResourceKey> =
+            world.users(key).map(|user| (**user).clone()).collect();
+        others.insert(key.clone());
+        if let Some(entry) = world.entry(key) {
+            others.extend(entry.leftovers(recorded.seq).filter_map(|left| match left {
+                Leftover::Released(other) => Some((**other).clone()),
+                Leftover::Key(_) | Leftover::Revision(_) => None,
+            }));
+        }
+        others.extend(delete::organization_of(world, key));
+        match key.kind {
+            Kind::ServiceInstance => {
+                others.insert(key.sibling(Kind::ServiceBinding));
+            }
+            Kind::ServiceBinding => {
+                let instance = key.sibling(Kind::ServiceInstance);
+                self.of_bound(world, &instance, &mut others);
+                others.insert(instance);
+            }
+            _ => {}
+        }
+        for other in others {
+            let decision = proceed(world, &other, recorded.commit.at);
+            if !decision.writes.is_empty() {
+                let index = word_index(&other);
+                self.0.push((index, Effect::Proceed(other)));
+            }
+        }
+    }
+
+    /// Those that use the instance, by its name or by the name of its credentials, and the binding
+    /// of another instance that took the name meanwhile.
+    fn of_bound(&mut self, world: &World, instance: &ResourceKey, to: &mut BTreeSet<ResourceKey>) {
+        to.extend(world.users(instance).map(|user| (**user).clone()));
+        if let Some(state) = world.instance(instance)
+            && let Ok(secret) = Name::new(state.id.to_string())
+        {
+            let secret = instance.neighbour(Kind::Secret, &secret);
+            to.extend(world.users(&secret).map(|user| (**user).clone()));
+        }
+        self.create_binding(world, instance);
+    }
+
+    /// Words to the instances that go before what uses them goes, or to all that an organization
+    /// owns.
+    fn deletions(&mut self, world: &World, key: &ResourceKey) {
+        if !world.state(key).is_some_and(State::is_going) {
+            return;
+        }
+        let users = match key.kind {
+            Kind::Organization => delete::members(world, key),
+            Kind::Secret | Kind::ServiceBroker => delete::users(world, key),
+            _ => Vec::new(),
+        };
+        for user in users {
+            if world.state(&user).is_some_and(|state| !state.is_going()) {
+                let index = word_index(&user);
+                self.0.push((index, Effect::Delete((*user).clone())));
+            }
+        }
+    }
+}
+
+/// FNV-1a of the key's text, as an index above all others.
+fn word_index(key: &ResourceKey) -> u32 {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in key.to_string().bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    WORDS | hash
+}
+
+/// Whether an event may let this or another resource go on.
+fn moves_others(event: &Event) -> bool {
+    match event {
+        Event::BaseImage(event) => !matches!(event, BaseImageEvent::PrepareFailed { .. }),
+        Event::Image(event) => !matches!(event, ImageEvent::BuildRequested { .. }),
+        Event::Function(event) => !matches!(event, FunctionEvent::LoadRequested { .. }),
+        Event::API(event) => !matches!(event, ApiEvent::ServeRequested { .. }),
+        Event::ServiceBroker(event) => {
+            matches!(event, BrokerEvent::DeleteRequested | BrokerEvent::Deleted)
+        }
+        Event::ServiceClass(event) => !matches!(event, ClassEvent::Withdrawn),
+        Event::ServiceInstance(event) => !matches!(
+            event,
+            InstanceEvent::OperationAccepted { .. }
+                | InstanceEvent::OperationProgressed { .. }
+                | InstanceEvent::OperationDelayed { .. }
+                | InstanceEvent::DeprovisionFailed { .. }
+        ),
+        Event::ServiceBinding(event) => !matches!(
+            event,
+            BindingEvent::OperationAccepted { .. }
+                | BindingEvent::OperationProgressed { .. }
+                | BindingEvent::OperationDelayed { .. }
+                | BindingEvent::UnbindFailed { .. }
+        ),
+        Event::Secret(_)
+        | Event::Organization(_)
+        | Event::ServiceAccount(_)
+        | Event::Application(_) => true,
+    }
+}
+
+/// Whether an event asks for the end of those that use the resource.
+fn cascades(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Secret(SecretEvent::DeleteRequested)
+            | Event::ServiceBroker(BrokerEvent::DeleteRequested)
+            | Event::Organization(OrganizationEvent::DeleteRequested)
+    )
+}

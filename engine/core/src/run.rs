@@ -1,0 +1,177 @@
+//! What runs, gateways and workers ask of the world.
+
+use std::sync::Arc;
+
+use engine_model::broker::BoundCredentials;
+use engine_model::spec::ApiSpec;
+use engine_model::{
+    Code, FunctionId, FunctionLoad, Kind, Name, OrgName, Rejection, ResourceKey, RevisionId,
+    RunError, RunErrorKind, Sealed,
+};
+
+use crate::refuse;
+use crate::service::{Service, service};
+use crate::state::State;
+use crate::world::{World, as_instance};
+
+/// All that a run needs, as it is at this moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPlan {
+    /// The function.
+    pub function: FunctionId,
+    /// The revision that serves.
+    pub revision: RevisionId,
+    /// The function's name.
+    pub name: Name,
+    /// What to load when no worker has it.
+    pub load: Arc<FunctionLoad>,
+    /// The secrets of the function, then those of the request; later ones win.
+    pub secrets: Vec<(Name, Sealed)>,
+    /// The credentials of the function's services, by instance; those that have none are left out.
+    pub services: Vec<(Name, BoundCredentials)>,
+    /// Milliseconds that the run may take; 0 for the node's own limit.
+    pub timeout_ms: u64,
+}
+
+/// Why a run cannot begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such function, or it is not ready.
+    #[error(transparent)]
+    Rejection(#[from] Rejection),
+    /// The run has failed before it began.
+    #[error("{}", .0.message)]
+    Error(RunError),
+}
+
+/// Plans a run of `function` with `secrets` besides its own.
+///
+/// # Errors
+/// `Rejection` with `not-found` or `not-ready`; `Error` when a secret is missing or a service is
+/// not bound.
+pub fn plan_run(
+    world: &World,
+    org: &OrgName,
+    function: &Name,
+    secrets: &[Name],
+) -> Result<RunPlan, Refused> {
+    let key = ResourceKey::new(org.clone(), Kind::Function, function.clone());
+    let Some(state) = world.function(&key) else {
+        return Err(refuse::not_found(&key).into());
+    };
+    let Some(load) = &state.serving else {
+        let (status, reason) = world
+            .status(&key)
+            .unwrap_or((engine_model::Status::Creating, vec![]));
+        let why = if reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", reason.join("; "))
+        };
+        let text = format!(
+            "function {function} is not READY but {}{why}",
+            status.as_str()
+        );
+        return Err(Rejection::new(Code::NotReady, text).into());
+    };
+    let mut opened = Vec::new();
+    for name in load.spec.secrets.iter().chain(secrets) {
+        opened.push((name.clone(), secret(world, &key, name)?));
+    }
+    let mut services = Vec::new();
+    for name in &load.spec.services {
+        match service(world, &key.neighbour(Kind::ServiceInstance, name)) {
+            Service::Bound(bound) => services.push((name.clone(), bound.clone())),
+            Service::Unbindable => {}
+            Service::NotReady(status, reason) => {
+                return Err(input_error(format!(
+                    "error when retrieving bindings from service manager: failed to get service \
+                     bindings current status {}: {reason}",
+                    status.as_str()
+                )));
+            }
+        }
+    }
+    Ok(RunPlan {
+        function: state.id,
+        revision: load.revision,
+        name: function.clone(),
+        load: load.clone(),
+        secrets: opened,
+        services,
+        timeout_ms: load.spec.timeout,
+    })
+}
+
+/// A secret by name, or the credentials of the instance whose id the name is.
+fn secret(world: &World, key: &ResourceKey, name: &Name) -> Result<Sealed, Refused> {
+    if let Some(secret) = world.secret(&key.neighbour(Kind::Secret, name)) {
+        return Ok(secret.sealed.clone());
+    }
+    let instance = as_instance(name).and_then(|id| world.instance_key(id));
+    if let Some(instance) = instance.filter(|instance| instance.org == key.org)
+        && let Service::Bound(bound) = service(world, instance)
+    {
+        return Ok(bound.credentials.clone());
+    }
+    Err(input_error(format!(
+        "error when retrieving secrets from secret store: secret {name} does not exist"
+    )))
+}
+
+fn input_error(message: String) -> Refused {
+    Refused::Error(RunError {
+        kind: RunErrorKind::InputError,
+        message,
+        stacktrace: Vec::new(),
+    })
+}
+
+/// An endpoint to be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Whose it is.
+    pub org: OrgName,
+    /// The endpoint's name.
+    pub name: Name,
+    /// What it matches, and what it calls.
+    pub spec: ApiSpec,
+}
+
+/// The endpoints to be served: those that are enabled and whose function is there, by name.
+#[must_use]
+pub fn routes(world: &World) -> Vec<Route> {
+    let mut routes: Vec<Route> = world
+        .states()
+        .filter_map(|(key, state)| match state {
+            State::Api(api) if api.spec.enabled => {
+                let function = key.neighbour(Kind::Function, &api.spec.function);
+                world.function(&function).map(|_| Route {
+                    org: key.org.clone(),
+                    name: key.name.clone(),
+                    spec: api.spec.clone(),
+                })
+            }
+            _ => None,
+        })
+        .collect();
+    routes.sort_by(|a, b| (&a.org, &a.name).cmp(&(&b.org, &b.name)));
+    routes
+}
+
+/// The revisions that serve now, for a worker that starts.
+#[must_use]
+pub fn loads(world: &World) -> Vec<(ResourceKey, FunctionLoad)> {
+    let mut loads: Vec<(ResourceKey, FunctionLoad)> = world
+        .states()
+        .filter_map(|(key, state)| match state {
+            State::Function(function) => {
+                let load = function.serving.as_ref()?;
+                Some(((**key).clone(), (**load).clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    loads.sort_by(|a, b| a.0.cmp(&b.0));
+    loads
+}
