@@ -104,6 +104,12 @@ impl Functions {
         self.base(known).await
     }
 
+    /// The limits of a function that brings none of its own.
+    #[must_use]
+    pub fn limits(&self) -> &adapter_sandbox::Limits {
+        &self.inner.config.limits
+    }
+
     async fn base(&self, language: Language) -> Result<BaseImage, Failure> {
         let inner = &self.inner;
         let mut bases = inner.bases.lock().await;

@@ -1,0 +1,265 @@
+//! The role `worker` as the engine sees it: performs the effects on images and functions, and runs
+//! what is asked to be run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::{Blobs, Digest, Later, Performer, RunCall, Runner};
+use adapter_sandbox::Limits;
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use engine_model::{
+    BaseImageOutcome, Effect, EffectId, FunctionLoad, FunctionOutcome, ImageBuild, ImageOutcome,
+    Outcome, ResourceKey, RunErrorKind, RunLogs, RunResult, spec,
+};
+use serde_json::Value;
+use tracing::debug;
+
+use crate::{
+    Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec, NetworkPolicy,
+    Revision, Source, SystemPackage,
+};
+
+/// Wait before what failed for this node's own reasons is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A node's functions, in the engine's words.
+#[derive(Clone)]
+pub struct Workers {
+    functions: Functions,
+    blobs: Arc<dyn Blobs>,
+    slots: usize,
+}
+
+/// Why a revision was not loaded.
+enum NotLoaded {
+    /// It never will be.
+    Failed(String),
+    /// This node could not, now.
+    Later(String),
+}
+
+impl From<Failure> for NotLoaded {
+    fn from(failure: Failure) -> Self {
+        if failure.transient { Self::Later(failure.reason) } else { Self::Failed(failure.reason) }
+    }
+}
+
+impl Workers {
+    /// The workers of `functions`, which take up to `slots` calls at once.
+    #[must_use]
+    pub fn new(functions: Functions, blobs: Arc<dyn Blobs>, slots: usize) -> Self {
+        Self { functions, blobs, slots }
+    }
+
+    async fn prepare(&self, generation: u32, language: &str, url: &str) -> Result<Outcome, Later> {
+        let outcome = match self.functions.base_image(language, url).await {
+            Ok(base) => {
+                let version = format!("{} {}", base.language.label(), base.version);
+                BaseImageOutcome::Prepared { generation, version }
+            }
+            Err(failure) if failure.transient => return Err(later(failure.reason)),
+            Err(failure) => BaseImageOutcome::Failed { generation, reason: failure.reason },
+        };
+        Ok(Outcome::BaseImage(outcome))
+    }
+
+    async fn build(&self, build: &ImageBuild) -> Result<Outcome, Later> {
+        let number = build.build;
+        let outcome = match self.layer(build).await {
+            Ok(None) => ImageOutcome::Built { build: number, layer: None, bytes: 0 },
+            Ok(Some(layer)) => ImageOutcome::Built {
+                build: number,
+                layer: Some(layer.digest.to_string()),
+                bytes: layer.bytes,
+            },
+            Err(failure) if failure.transient => return Err(later(failure.reason)),
+            Err(failure) => ImageOutcome::Failed { build: number, reason: failure.reason },
+        };
+        Ok(Outcome::Image(outcome))
+    }
+
+    async fn layer(&self, build: &ImageBuild) -> Result<Option<crate::Layer>, Failure> {
+        let base = self.functions.base_image(&build.language, "").await?;
+        let manifest = (!build.manifest.trim().is_empty()).then(|| build.manifest.clone());
+        let packages = build.packages.iter().map(|package| SystemPackage {
+            name: package.name.clone(),
+            version: package.version.clone(),
+        });
+        let spec = LayerSpec { manifest, system_packages: packages.collect() };
+        self.functions.build_layer(&base, &spec).await
+    }
+
+    async fn load(&self, load: &FunctionLoad) -> Result<(), NotLoaded> {
+        let id = load.revision.to_string();
+        if self.functions.is_loaded(&id) {
+            return Ok(());
+        }
+        let revision = self.revision(id, load).await?;
+        Ok(self.functions.load(revision).await?)
+    }
+
+    async fn revision(&self, id: String, load: &FunctionLoad) -> Result<Revision, NotLoaded> {
+        let spec = &load.spec;
+        let language = Language::parse(&load.language).ok_or_else(|| {
+            NotLoaded::Failed(format!("this node has no language pack for {}", load.language))
+        })?;
+        let layer = match &load.layer {
+            Some(layer) => Some(digest(layer)?),
+            None => None,
+        };
+        let schema = |value: &Value| (!value.is_null()).then(|| value.clone());
+        let endpoints = load.endpoints.iter();
+        Ok(Revision {
+            id,
+            language,
+            layer,
+            source: self.source(&spec.source).await?,
+            handler: spec.handler.clone(),
+            schema_in: schema(&spec.schema.input),
+            schema_out: schema(&spec.schema.output),
+            timeout_ms: spec.timeout,
+            limits: self.limits(spec.memory),
+            network: match spec.network {
+                spec::NetworkPolicy::None => NetworkPolicy::None,
+                spec::NetworkPolicy::Services => NetworkPolicy::Services,
+                spec::NetworkPolicy::Host => NetworkPolicy::Host,
+            },
+            endpoints: endpoints
+                .map(|endpoint| Endpoint { host: endpoint.host.clone(), port: endpoint.port })
+                .collect(),
+        })
+    }
+
+    fn limits(&self, memory_mb: u64) -> Option<Limits> {
+        (memory_mb > 0).then(|| Limits {
+            memory_bytes: Some(memory_mb << 20),
+            ..self.functions.limits().clone()
+        })
+    }
+
+    async fn source(&self, source: &spec::Source) -> Result<Source, NotLoaded> {
+        match source {
+            spec::Source::File { name, text } => {
+                Ok(Source::File { name: name.clone(), text: text.clone() })
+            }
+            spec::Source::Archive(base64) => {
+                let bytes = STANDARD.decode(base64).map_err(|error| {
+                    NotLoaded::Failed(format!("the source is not base64: {error}"))
+                })?;
+                Ok(Source::Archive(bytes.into()))
+            }
+            spec::Source::Blob(blob) => {
+                let got = self.blobs.get(&digest(blob)?).await;
+                got.map(Source::Archive).map_err(|error| match error {
+                    adapter_kit::BlobError::Absent(_) => {
+                        NotLoaded::Failed(format!("the source is not there: {error}"))
+                    }
+                    adapter_kit::BlobError::Corrupt(_) | adapter_kit::BlobError::Store(_) => {
+                        NotLoaded::Later(error.to_string())
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, NotLoaded> {
+    Digest::parse(text)
+        .ok_or_else(|| NotLoaded::Failed("a digest is 64 lower-case hexadecimal digits".into()))
+}
+
+fn later(reason: String) -> Later {
+    Later { reason, delay: AGAIN }
+}
+
+#[async_trait]
+impl Performer for Workers {
+    fn performs(&self, effect: &Effect) -> bool {
+        matches!(
+            effect,
+            Effect::PrepareBaseImage { .. }
+                | Effect::BuildImage(_)
+                | Effect::LoadFunction(_)
+                | Effect::RetireRevision(_)
+        )
+    }
+
+    async fn perform(
+        &self,
+        id: EffectId,
+        key: &ResourceKey,
+        effect: &Effect,
+    ) -> Result<Option<Outcome>, Later> {
+        debug!(effect.id = %id, resource = %key, "worker effect");
+        match effect {
+            Effect::PrepareBaseImage { generation, language, docker_url } => {
+                self.prepare(*generation, language, docker_url).await.map(Some)
+            }
+            Effect::BuildImage(build) => self.build(build).await.map(Some),
+            Effect::LoadFunction(load) => {
+                let revision = load.revision;
+                let outcome = match self.load(load).await {
+                    Ok(()) => FunctionOutcome::Loaded { revision },
+                    Err(NotLoaded::Failed(reason)) => FunctionOutcome::Failed { revision, reason },
+                    Err(NotLoaded::Later(reason)) => return Err(later(reason)),
+                };
+                Ok(Some(Outcome::Function(outcome)))
+            }
+            Effect::RetireRevision(revision) => {
+                self.functions.retire(&revision.to_string());
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Runner for Workers {
+    async fn run(&self, call: RunCall) -> RunResult {
+        // Another node may have been the one that loaded it first.
+        if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) =
+            self.load(&call.load).await
+        {
+            return failed(format!("the function cannot be loaded on this node: {reason}"));
+        }
+        let invocation = Call {
+            run_id: call.run.to_string(),
+            context: call.context,
+            input: call.input,
+            // The revision knows the function's own timeout.
+            deadline: None,
+        };
+        result(self.functions.call(&call.load.revision.to_string(), invocation).await)
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+}
+
+fn failed(message: String) -> RunResult {
+    let kind = RunErrorKind::SystemError;
+    let error = engine_model::RunError { kind, message, stacktrace: Vec::new() };
+    RunResult { error: Some(error), ..RunResult::default() }
+}
+
+fn result(completion: Completion) -> RunResult {
+    let error = completion.error.map(|error| engine_model::RunError {
+        kind: match error.kind {
+            ErrorType::InputError => RunErrorKind::InputError,
+            ErrorType::FunctionError => RunErrorKind::FunctionError,
+            ErrorType::SystemError => RunErrorKind::SystemError,
+        },
+        message: error.message,
+        stacktrace: error.stacktrace,
+    });
+    RunResult {
+        output: completion.output,
+        output_blob: None,
+        error,
+        logs: RunLogs { stderr: completion.logs.stderr, stdout: completion.logs.stdout },
+    }
+}
