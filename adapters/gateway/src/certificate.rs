@@ -75,6 +75,21 @@ pub(crate) fn server(config: &Config) -> Result<Arc<ServerConfig>, Error> {
     }
 }
 
+/// Makes the self-made certificate in `directory` unless it is there and good, for a listener of
+/// another kind that shows the same one; returns the files.
+///
+/// # Errors
+/// `Error` when it cannot be made or read.
+pub fn ensure_certificate(directory: &Path, more_names: &[String]) -> Result<Pair, Error> {
+    let mut config = Config::new(directory);
+    config.cert_names = more_names.to_vec();
+    kept(&config, SystemTime::now())?;
+    Ok(Pair {
+        cert: directory.join("gateway.crt"),
+        key: directory.join("gateway.key"),
+    })
+}
+
 /// Loads the self-made certificate, or makes it if there is none that is any good at `now`.
 fn kept(config: &Config, now: SystemTime) -> Result<Arc<ServerConfig>, Error> {
     let names = names(config);

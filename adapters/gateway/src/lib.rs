@@ -28,7 +28,7 @@ mod multipart;
 mod routes;
 
 pub use api::Api;
-pub use certificate::Error as CertificateError;
+pub use certificate::{Error as CertificateError, ensure_certificate};
 pub use config::{Config, Pair};
 pub use gateway::{Drained, Error, Gateway};
 pub use invoker::{Failure, Invocation, Invoked, Invoker};

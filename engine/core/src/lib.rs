@@ -13,6 +13,7 @@
 //! [`due`] looks at the whole world for what lost messages have left undone, [`check`] for what
 //! must never be.
 
+mod account;
 mod aggregate;
 mod check;
 mod decide;
@@ -30,6 +31,7 @@ mod state;
 mod status;
 mod world;
 
+pub use account::{Account, accounts};
 pub use check::{Violation, check};
 pub use decide::{Decision, Input, decide};
 pub use due::{Overdue, alarm, due};

@@ -102,7 +102,7 @@ pub struct Ledger {
 }
 
 /// A decision that is on its way.
-pub type Pending = oneshot::Receiver<Result<Decided, LedgerError>>;
+pub(crate) type Pending = oneshot::Receiver<Result<Decided, LedgerError>>;
 
 impl Ledger {
     /// A ledger on `log`, and the work that must be driven for it to answer.
@@ -124,7 +124,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Stopping` when the ledger takes nothing more.
-    pub async fn hand_in(&self, request: Request) -> Result<Pending, LedgerError> {
+    pub(crate) async fn hand_in(&self, request: Request) -> Result<Pending, LedgerError> {
         let (answer, pending) = oneshot::channel();
         let waiting = Waiting {
             request,

@@ -25,6 +25,6 @@ pub mod task;
 
 pub use clock::now;
 pub use fold::{Fold, FoldError};
-pub use hands::Hands;
-pub use ledger::{Decided, Ledger, LedgerError, Request};
+pub use hands::{Context, Hands};
+pub use ledger::{Ask, Decided, Ledger, LedgerError, Request};
 pub use node::{Node, NodeConfig, NodeError};
