@@ -1,7 +1,7 @@
 //! Safe wrappers around the system calls which the standard library does not have.
 //!
 //! Each takes borrowed descriptors and Rust strings and answers with `io::Result`, so that no other
-//! file but `wire` needs unsafe code.
+//! file but `wire` and `child` needs unsafe code.
 
 mod descriptors;
 mod mounts;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use adapter_sandbox::{Error, Launcher, LauncherConfig, Spec};
+use adapter_sandbox::{Error, Launcher, LauncherConfig, Signal, Spec};
 
 use crate::support::{
     count_marked, finish, kill_hard, launcher, marker, printed, python, run, shell, start_launcher,
@@ -136,7 +136,7 @@ fn sandboxes_end_with_a_launcher_that_is_killed() {
 }
 
 #[test]
-fn sandboxes_end_with_an_engine_that_is_killed() {
+fn sandboxes_and_bound_children_end_with_an_engine_that_is_killed() {
     let marker = marker("engine-killed");
     let mut engine = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -153,7 +153,12 @@ fn sandboxes_end_with_an_engine_that_is_killed() {
         .map_while(Result::ok)
         .find_map(|line| Some(line.split_once("helper ")?.1.trim().to_owned()))
         .expect("the engine tells its helper's pid");
-    wait_until("it runs", || count_marked(&format!("1000)\0{marker}")) == 1);
+    // The sandboxed program, and an ordinary child that was bound to the engine's life.
+    wait_until("both run", || {
+        ["1000)", "done"]
+            .into_iter()
+            .all(|end| count_marked(&format!("{end}\0{marker}")) == 1)
+    });
     engine.kill().unwrap();
     engine.wait().unwrap();
     wait_until("all are gone", || {
@@ -166,10 +171,15 @@ fn plays_an_engine_for_another_test() {
     let Ok(marker) = std::env::var(PLAY_ENGINE) else {
         return;
     };
+    let mut server = Command::new("/bin/sh");
+    server.args(["-c", "trap '' HUP; while :; do sleep 0.1; done", &marker]);
+    adapter_sandbox::die_with_parent(&mut server);
+    let mut server = server.spawn().unwrap();
     let launcher = start_launcher();
     let sandboxed = launcher.spawn(&sleeper(&marker)).unwrap();
     println!("helper {}", launcher.pid());
     sandboxed.process.wait().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]
@@ -207,4 +217,14 @@ fn output_of_both_kinds_arrives() {
         (output.stdout.as_str(), output.stderr.as_str()),
         ("out\n", "err\n")
     );
+}
+
+#[test]
+fn a_child_is_sent_its_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    for (signal, number) in [(Signal::Terminate, 15), (Signal::LameDuck, 12)] {
+        let mut child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        adapter_sandbox::signal(child.id(), signal);
+        assert_eq!(child.wait().unwrap().signal(), Some(number));
+    }
 }
