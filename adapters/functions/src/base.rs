@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::blueprint::{Blueprint, network, NetworkPolicy};
+use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::floor::Floor;
@@ -51,8 +51,11 @@ fn candidates(language: Language, config: &Config) -> Vec<PathBuf> {
         return vec![path.clone()];
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        SYSTEM_FOLDERS.iter().map(PathBuf::from).chain(std::env::split_paths(&path)).collect();
+    let folders: Vec<PathBuf> = SYSTEM_FOLDERS
+        .iter()
+        .map(PathBuf::from)
+        .chain(std::env::split_paths(&path))
+        .collect();
     let mut found: Vec<PathBuf> = Vec::new();
     for folder in folders {
         for name in language.programs() {
@@ -96,10 +99,16 @@ async fn prove(
 ) -> Result<BaseImage, String> {
     let reach = network(NetworkPolicy::None, &[]);
     let blueprint = Blueprint::new(&base, packs, None, config.limits.clone(), reach);
-    let worker = floor.start(&blueprint).await.map_err(|failure| failure.reason)?;
+    let worker = floor
+        .start(&blueprint)
+        .await
+        .map_err(|failure| failure.reason)?;
     if worker.version == base.version {
         Ok(base)
     } else {
-        Err(format!("it is version {} there, not {}", worker.version, base.version))
+        Err(format!(
+            "it is version {} there, not {}",
+            worker.version, base.version
+        ))
     }
 }

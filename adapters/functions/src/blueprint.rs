@@ -48,11 +48,19 @@ impl Blueprint {
         spec.mounts.extend(interpreter_mount(base));
         if let Some(path) = layer {
             let (folder, target) = base.language.layer_mount();
-            let source = if folder.is_empty() { path } else { path.join(folder) };
+            let source = if folder.is_empty() {
+                path
+            } else {
+                path.join(folder)
+            };
             spec.mounts.push(Mount::read_only(source, target));
         }
         let key = serde_json::to_string(&spec).expect("a spec is plain data");
-        Self { language: base.language, spec, key }
+        Self {
+            language: base.language,
+            spec,
+            key,
+        }
     }
 }
 

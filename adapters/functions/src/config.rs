@@ -131,7 +131,10 @@ pub struct Builds {
 impl Default for Builds {
     /// Ten minutes, and 1 GiB.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(600), layer_bytes_max: 1 << 30 }
+        Self {
+            timeout: Duration::from_secs(600),
+            layer_bytes_max: 1 << 30,
+        }
     }
 }
 

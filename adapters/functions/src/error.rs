@@ -35,12 +35,18 @@ pub struct Failure {
 impl Failure {
     /// A failure that comes of what was asked for, and will come again.
     pub(crate) fn of(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), transient: false }
+        Self {
+            reason: reason.into(),
+            transient: false,
+        }
     }
 
     /// A failure of this node, now.
     pub(crate) fn now(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), transient: true }
+        Self {
+            reason: reason.into(),
+            transient: true,
+        }
     }
 
     /// A failure of this node in doing something with a file of its own.
@@ -74,7 +80,11 @@ pub struct RunError {
 
 impl RunError {
     pub(crate) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), stacktrace: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            stacktrace: Vec::new(),
+        }
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Self {

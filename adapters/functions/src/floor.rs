@@ -56,14 +56,21 @@ struct Stems {
 }
 
 impl Floor {
-    pub(crate) fn new(launcher: Launcher, settings: Pools, runtime: tokio::runtime::Handle) -> Self {
+    pub(crate) fn new(
+        launcher: Launcher,
+        settings: Pools,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
         let permits = usize::try_from(settings.memory_budget_bytes / PERMIT_BYTES);
         let permits = permits.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             launcher,
             settings,
             tasks: TaskTracker::new(),
-            reaper: Reaper { tasks: TaskTracker::new(), runtime },
+            reaper: Reaper {
+                tasks: TaskTracker::new(),
+                runtime,
+            },
             closing: CancellationToken::new(),
             budget: Arc::new(Semaphore::new(permits)),
             starved: AtomicUsize::new(0),
@@ -83,9 +90,15 @@ impl Floor {
     }
 
     /// A generic worker: a stem cell if one is ready, otherwise a new one.
-    pub(crate) async fn hire(self: &Arc<Self>, blueprint: &Arc<Blueprint>) -> Result<Worker, Failure> {
+    pub(crate) async fn hire(
+        self: &Arc<Self>,
+        blueprint: &Arc<Blueprint>,
+    ) -> Result<Worker, Failure> {
         let ready = loop {
-            let stem = self.stems().get_mut(&blueprint.key).and_then(|stems| stems.ready.pop());
+            let stem = self
+                .stems()
+                .get_mut(&blueprint.key)
+                .and_then(|stems| stems.ready.pop());
             match stem {
                 Some(mut stem) => {
                     if stem.is_sound() {
@@ -138,11 +151,15 @@ impl Floor {
             }
         }
         let budget = self.settings.memory_budget_bytes >> 20;
-        Err(Failure::now(format!("this node's workers already take all of their {budget} MiB")))
+        Err(Failure::now(format!(
+            "this node's workers already take all of their {budget} MiB"
+        )))
     }
 
     fn reserve_now(&self, language: Language) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.budget).try_acquire_many_owned(permits(language)).ok()
+        Arc::clone(&self.budget)
+            .try_acquire_many_owned(permits(language))
+            .ok()
     }
 
     /// Whether some start waits for memory, so that idle workers are to be given up.
@@ -155,11 +172,32 @@ impl Floor {
         for stems in self.stems().values_mut() {
             stems.ready.clear();
         }
+        self.evict_idle();
+    }
+
+    fn evict_idle(&self) {
         let pools: Vec<Arc<Pool>> = self.pools().values().cloned().collect();
-        let oldest = pools.iter().filter_map(|p| p.idle_since().map(|since| (since, p))).min_by_key(|(since, _)| *since);
-        if let Some((_, pool)) = oldest {
+        let idle = pools
+            .iter()
+            .filter_map(|pool| pool.idle_since().map(|since| (since, pool)));
+        if let Some((_, pool)) = idle.min_by_key(|(since, _)| *since) {
             pool.evict_oldest();
         }
+    }
+
+    /// Memory for a stem: what nobody waits for, or else the place of the worker that was idle for
+    /// the longest time. Its function is a stem away from its next call; without stems it and
+    /// every other would be a whole cold start away.
+    async fn reserve_for_stem(&self, language: Language) -> Option<OwnedSemaphorePermit> {
+        if self.is_starved() || self.closing.is_cancelled() {
+            return None;
+        }
+        if let Some(permit) = self.reserve_now(language) {
+            return Some(permit);
+        }
+        self.evict_idle();
+        let freed = Arc::clone(&self.budget).acquire_many_owned(permits(language));
+        tokio::time::timeout(EVICT_EVERY, freed).await.ok()?.ok()
     }
 
     /// Keeps stems for a blueprint from now on, until as many `forget` as `keep` it.
@@ -171,7 +209,9 @@ impl Floor {
     /// The opposite of `keep`.
     pub(crate) fn forget(&self, blueprint: &Blueprint) {
         let mut stems = self.stems();
-        let Some(entry) = stems.get_mut(&blueprint.key) else { return };
+        let Some(entry) = stems.get_mut(&blueprint.key) else {
+            return;
+        };
         entry.users = entry.users.saturating_sub(1);
         if entry.users == 0 {
             stems.remove(&blueprint.key);
@@ -182,8 +222,13 @@ impl Floor {
     fn restock(self: &Arc<Self>, blueprint: &Arc<Blueprint>, delay: Duration) {
         let missing = {
             let mut stems = self.stems();
-            let Some(entry) = stems.get_mut(&blueprint.key) else { return };
-            let missing = self.settings.stems.saturating_sub(entry.ready.len() + entry.ordered);
+            let Some(entry) = stems.get_mut(&blueprint.key) else {
+                return;
+            };
+            let missing = self
+                .settings
+                .stems
+                .saturating_sub(entry.ready.len() + entry.ordered);
             entry.ordered += missing;
             missing
         };
@@ -199,17 +244,15 @@ impl Floor {
         }
     }
 
-    /// Starts one stem. It takes only memory that nobody waits for.
     async fn stock(&self, blueprint: &Blueprint) {
-        let permit = if self.is_starved() { None } else { self.reserve_now(blueprint.language) };
-        let started = match permit {
-            Some(permit) if !self.closing.is_cancelled() => {
-                Some(self.start_with(blueprint, permit).await)
-            }
-            _ => None,
+        let started = match self.reserve_for_stem(blueprint.language).await {
+            Some(permit) => Some(self.start_with(blueprint, permit).await),
+            None => None,
         };
         let mut stems = self.stems();
-        let Some(entry) = stems.get_mut(&blueprint.key) else { return };
+        let Some(entry) = stems.get_mut(&blueprint.key) else {
+            return;
+        };
         entry.ordered = entry.ordered.saturating_sub(1);
         match started {
             Some(Ok(stem)) if !self.closing.is_cancelled() => entry.ready.push(stem),
@@ -221,7 +264,10 @@ impl Floor {
     /// How many stems are ready, and their first processes.
     pub(crate) fn stem_pids(&self) -> Vec<u32> {
         let stems = self.stems();
-        stems.values().flat_map(|s| s.ready.iter().filter_map(Worker::pid)).collect()
+        stems
+            .values()
+            .flat_map(|s| s.ready.iter().filter_map(Worker::pid))
+            .collect()
     }
 
     /// What the budget has given out.

@@ -60,7 +60,11 @@ pub(crate) fn call(id: u64, context: &Value, payload: &Value) -> Vec<u8> {
         context: &'a Value,
         payload: &'a Value,
     }
-    line(&Order { call: id, context, payload })
+    line(&Order {
+        call: id,
+        context,
+        payload,
+    })
 }
 
 fn line(order: &impl Serialize) -> Vec<u8> {
@@ -130,7 +134,11 @@ mod tests {
             b"\xff\xfe",
             b"",
         ] {
-            assert!(Reply::parse(frame, 7).is_err(), "{}", String::from_utf8_lossy(frame));
+            assert!(
+                Reply::parse(frame, 7).is_err(),
+                "{}",
+                String::from_utf8_lossy(frame)
+            );
         }
     }
 

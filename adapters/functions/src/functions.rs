@@ -82,7 +82,15 @@ impl Functions {
         let floor = Arc::new(Floor::new(launcher, config.pools.clone(), runtime));
         sweep::start(&floor);
         let bases = tokio::sync::Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { config, packs, floor, layers, bases }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                packs,
+                floor,
+                layers,
+                bases,
+            }),
+        })
     }
 
     /// What of the sandbox is in force on this machine.
@@ -98,9 +106,15 @@ impl Functions {
     /// When there is no pack for the language, or no interpreter that runs in the sandbox.
     pub async fn base_image(&self, language: &str, docker_url: &str) -> Result<BaseImage, Failure> {
         let known = Language::parse(language).ok_or_else(|| {
-            Failure::of(format!("this node has no language pack for {language:?}; it has python3 and nodejs"))
+            Failure::of(format!(
+                "this node has no language pack for {language:?}; it has python3 and nodejs"
+            ))
         })?;
-        tracing::debug!(language, url = docker_url, "the host's interpreter stands for the image");
+        tracing::debug!(
+            language,
+            url = docker_url,
+            "the host's interpreter stands for the image"
+        );
         self.base(known).await
     }
 
@@ -164,7 +178,12 @@ impl Functions {
         let inner = &self.inner;
         let schema_in = Schema::compile("input", revision.schema_in.as_ref())?;
         let schema_out = Schema::compile("output", revision.schema_out.as_ref())?;
-        let Revision { source, handler, language, .. } = revision;
+        let Revision {
+            source,
+            handler,
+            language,
+            ..
+        } = revision;
         let unpacking =
             tokio::task::spawn_blocking(move || source::unpack(&source, &handler, language));
         let source = unpacking
@@ -175,7 +194,9 @@ impl Functions {
             Some(digest) => Some(inner.layers.fetch(digest).await?),
             None => None,
         };
-        let limits = revision.limits.unwrap_or_else(|| inner.config.limits.clone());
+        let limits = revision
+            .limits
+            .unwrap_or_else(|| inner.config.limits.clone());
         let reach = network(revision.network, &revision.endpoints);
         let has_layer = layer.is_some();
         let blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
@@ -251,7 +272,9 @@ impl Functions {
         }
         floor.close();
         floor.tasks.close();
-        let graceful = tokio::time::timeout(drain, floor.tasks.wait()).await.is_ok();
+        let graceful = tokio::time::timeout(drain, floor.tasks.wait())
+            .await
+            .is_ok();
         floor.reaper.tasks.close();
         if graceful {
             floor.reaper.tasks.wait().await;
@@ -261,7 +284,10 @@ impl Functions {
 }
 
 fn write_packs(folder: &std::path::Path) -> Result<(), Error> {
-    let failed = |source| Error::State { path: folder.to_owned(), source };
+    let failed = |source| Error::State {
+        path: folder.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(folder).map_err(failed)?;
     for language in [Language::Python3, Language::Nodejs] {
         let (name, text) = language.pack();

@@ -62,7 +62,9 @@ impl Language {
         let wrapper = format!("{PACK_DIR}/{pack}");
         match self {
             // -I -S: nothing of the host's environment or site-packages is seen.
-            Self::Python3 => ["-I", "-S", "-X", "utf8", &wrapper].map(str::to_owned).to_vec(),
+            Self::Python3 => ["-I", "-S", "-X", "utf8", &wrapper]
+                .map(str::to_owned)
+                .to_vec(),
             Self::Nodejs => {
                 let mut arguments = vec!["--no-warnings".to_owned()];
                 if let Some(bytes) = memory_bytes {
@@ -96,9 +98,10 @@ impl Language {
     /// The program text that prints an interpreter's version and the folder it lives in.
     pub(crate) fn identify(self) -> [&'static str; 2] {
         match self {
-            Self::Python3 => {
-                ["-c", "import sys;print('%d.%d.%d'%sys.version_info[:3],sys.base_prefix,sys.executable,sep='\\n')"]
-            }
+            Self::Python3 => [
+                "-c",
+                "import sys;print('%d.%d.%d'%sys.version_info[:3],sys.base_prefix,sys.executable,sep='\\n')",
+            ],
             Self::Nodejs => [
                 "-e",
                 "console.log([process.versions.node,require('path').resolve(process.execPath,'../..'),process.execPath].join('\\n'))",

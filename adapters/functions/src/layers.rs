@@ -100,8 +100,10 @@ impl Layers {
             remove(&layers.builds)?;
         }
         for path in [&layers.folder.join("keys"), &layers.builds, &layers.cache] {
-            std::fs::create_dir_all(path)
-                .map_err(|source| Error::State { path: path.clone(), source })?;
+            std::fs::create_dir_all(path).map_err(|source| Error::State {
+                path: path.clone(),
+                source,
+            })?;
         }
         Ok(layers)
     }
@@ -119,7 +121,9 @@ impl Layers {
             Language::Python3 => python::manifest(manifest)?,
             Language::Nodejs => node::manifest(manifest)?,
         };
-        let Some(manifest) = manifest else { return Ok(None) };
+        let Some(manifest) = manifest else {
+            return Ok(None);
+        };
         let key = self.folder.join("keys").join(key(base, &manifest).as_str());
         let _turn = self.turn.lock().await;
         if let Some(layer) = self.known(&key).await {
@@ -177,10 +181,17 @@ impl Layers {
     }
 
     async fn unpack(&self, digest: &Digest) -> Result<(), Failure> {
-        let packed = self.blobs.0.get(digest).await.map_err(|error| match error {
-            BlobError::Absent(_) => Failure::of(format!("the dependency layer {digest} is nowhere")),
-            error => Failure::now(format!("failed to fetch the layer {digest}: {error}")),
-        })?;
+        let packed = self
+            .blobs
+            .0
+            .get(digest)
+            .await
+            .map_err(|error| match error {
+                BlobError::Absent(_) => {
+                    Failure::of(format!("the dependency layer {digest} is nowhere"))
+                }
+                error => Failure::now(format!("failed to fetch the layer {digest}: {error}")),
+            })?;
         let folder = self.scratch()?;
         let (into, bytes_max) = (folder.path().join("layer"), self.bounds.layer_bytes_max);
         let unpacked = into.clone();
@@ -207,7 +218,13 @@ impl Layers {
 
 /// What a manifest comes to depends on it, on the interpreter it is for, and on this builder.
 fn key(base: &BaseImage, manifest: &str) -> Digest {
-    let parts = (BUILDER, base.language, &base.version, std::env::consts::ARCH, manifest);
+    let parts = (
+        BUILDER,
+        base.language,
+        &base.version,
+        std::env::consts::ARCH,
+        manifest,
+    );
     Digest::of(&serde_json::to_vec(&parts).expect("plain data"))
 }
 
@@ -219,7 +236,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
-    std::fs::remove_dir_all(path).map_err(|source| Error::State { path: path.to_owned(), source })
+    std::fs::remove_dir_all(path).map_err(|source| Error::State {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes a file so that it is there whole or not at all.

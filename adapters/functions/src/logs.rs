@@ -49,15 +49,25 @@ impl Capture {
             return lines(&self.head);
         }
         let mut all = lines(&self.head);
-        all.push(format!("[truncated: {} bytes are left out here]", self.dropped));
+        all.push(format!(
+            "[truncated: {} bytes are left out here]",
+            self.dropped
+        ));
         all.extend(lines(&self.tail));
         all
     }
 
     /// The last line that is not blank, for a message.
     pub(crate) fn last_line(&self) -> Option<String> {
-        let newest = if self.tail.is_empty() { &self.head } else { &self.tail };
-        lines(newest).into_iter().rev().find(|line| !line.trim().is_empty())
+        let newest = if self.tail.is_empty() {
+            &self.head
+        } else {
+            &self.tail
+        };
+        lines(newest)
+            .into_iter()
+            .rev()
+            .find(|line| !line.trim().is_empty())
     }
 }
 
@@ -80,7 +90,10 @@ mod tests {
 
     #[test]
     fn output_is_split_by_line_wherever_it_was_cut_on_the_way() {
-        assert_eq!(captured(&[b"one\ntw", b"o\n", b"\nlast"]), ["one", "two", "", "last"]);
+        assert_eq!(
+            captured(&[b"one\ntw", b"o\n", b"\nlast"]),
+            ["one", "two", "", "last"]
+        );
         assert!(captured(&[]).is_empty());
     }
 

@@ -68,9 +68,18 @@ pub(crate) enum NoWorker {
 impl Pool {
     /// A pool with its first worker, which has proved that the handler loads.
     pub(crate) fn new(revision: Prepared, floor: Arc<Floor>, first: Worker) -> Self {
-        let inner = Inner { idle: vec![(first, Instant::now())], live: 1, ..Inner::default() };
+        let inner = Inner {
+            idle: vec![(first, Instant::now())],
+            live: 1,
+            ..Inner::default()
+        };
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { revision, floor, processors, inner: Mutex::new(inner) }
+        Self {
+            revision,
+            floor,
+            processors,
+            inner: Mutex::new(inner),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -116,14 +125,20 @@ impl Pool {
                             return Err(NoWorker::Crowded(inner.waiters.len()));
                         }
                         let (sender, receiver) = oneshot::channel();
-                        inner.waiters.push_back(Waiter { sender, since: Instant::now() });
+                        inner.waiters.push_back(Waiter {
+                            sender,
+                            since: Instant::now(),
+                        });
                         drop(inner);
                         self.scale();
                         return Ok(Err(receiver));
                     }
                 }
             };
-            let mut lease = Lease { pool: Arc::clone(self), worker: Some(popped) };
+            let mut lease = Lease {
+                pool: Arc::clone(self),
+                worker: Some(popped),
+            };
             if lease.worker().is_sound() {
                 return Ok(Ok(lease));
             }
@@ -137,10 +152,16 @@ impl Pool {
     fn scale(self: &Arc<Self>) {
         {
             let mut inner = self.inner();
-            let Some(oldest) = inner.waiters.front() else { return };
+            let Some(oldest) = inner.waiters.front() else {
+                return;
+            };
             let most = self.floor.settings.workers_max;
             let patient = oldest.since.elapsed() < SCALE_AFTER;
-            let most = if patient { self.processors.min(most) } else { most };
+            let most = if patient {
+                self.processors.min(most)
+            } else {
+                most
+            };
             if inner.starting || inner.retired || inner.live >= most {
                 return;
             }
@@ -156,7 +177,10 @@ impl Pool {
             let hired = pool.revision.hire(&pool.floor).await;
             pool.inner().starting = false;
             match hired {
-                Ok(worker) => drop(Lease { pool: Arc::clone(&pool), worker: Some(worker) }),
+                Ok(worker) => drop(Lease {
+                    pool: Arc::clone(&pool),
+                    worker: Some(worker),
+                }),
                 Err(failure) => pool.not_started(&failure),
             }
             pool.scale();
@@ -183,7 +207,9 @@ impl Pool {
         if unfit || inner.retired {
             inner.live -= 1;
             // A worker that broke is replaced at once, so that the next call finds one warm.
-            let replace = unfit && !inner.retired && !inner.starting
+            let replace = unfit
+                && !inner.retired
+                && !inner.starting
                 && (inner.live == 0 || !inner.waiters.is_empty());
             if replace {
                 inner.starting = true;
@@ -197,7 +223,10 @@ impl Pool {
             return;
         }
         while let Some(waiter) = inner.waiters.pop_front() {
-            let lease = Lease { pool: Arc::clone(self), worker: worker.take() };
+            let lease = Lease {
+                pool: Arc::clone(self),
+                worker: worker.take(),
+            };
             match waiter.sender.send(Ok(lease)) {
                 Ok(()) => return,
                 // That caller gave up; take the worker out before the lease is dropped.
@@ -254,7 +283,10 @@ impl Pool {
             let mut inner = self.inner();
             inner.retired = true;
             inner.live -= inner.idle.len();
-            (std::mem::take(&mut inner.idle), std::mem::take(&mut inner.waiters))
+            (
+                std::mem::take(&mut inner.idle),
+                std::mem::take(&mut inner.waiters),
+            )
         };
         drop(waiters);
         drop(idle);
@@ -263,14 +295,20 @@ impl Pool {
     /// The workers in all, the idle ones, and the first processes of the idle ones.
     pub(crate) fn count(&self) -> (usize, usize, Vec<u32>) {
         let inner = self.inner();
-        let pids = inner.idle.iter().filter_map(|(worker, _)| worker.pid()).collect();
+        let pids = inner
+            .idle
+            .iter()
+            .filter_map(|(worker, _)| worker.pid())
+            .collect();
         (inner.live, inner.idle.len(), pids)
     }
 }
 
 impl Lease {
     pub(crate) fn worker(&mut self) -> &mut Worker {
-        self.worker.as_mut().expect("only dropping the lease takes it out")
+        self.worker
+            .as_mut()
+            .expect("only dropping the lease takes it out")
     }
 }
 

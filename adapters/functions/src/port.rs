@@ -116,7 +116,10 @@ impl Channel {
 }
 
 /// Has tokio watch a descriptor.
-#[expect(deprecated, reason = "its successor is unsafe, for owners whose descriptor may change")]
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for owners whose descriptor may change"
+)]
 pub(crate) fn awaited<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(owner, interest)
 }

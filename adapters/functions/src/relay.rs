@@ -37,7 +37,10 @@ async fn serve(listener: TcpListener, endpoint: Endpoint) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
+        let slot = Arc::clone(&slots)
+            .acquire_owned()
+            .await
+            .expect("nobody closes it");
         match listener.accept().await {
             Ok((inside, _)) => {
                 connections.spawn(relay(inside, endpoint.clone(), slot));
@@ -93,12 +96,17 @@ mod tests {
         function.write_all(b"question").await.expect("writes");
         function.shutdown().await.expect("half-closes");
         let mut asked = String::new();
-        peer.read_to_string(&mut asked).await.expect("reads to the end");
+        peer.read_to_string(&mut asked)
+            .await
+            .expect("reads to the end");
         assert_eq!(asked, "question");
         peer.write_all(b"answer").await.expect("writes");
         drop(peer);
         let mut answered = String::new();
-        function.read_to_string(&mut answered).await.expect("reads to the end");
+        function
+            .read_to_string(&mut answered)
+            .await
+            .expect("reads to the end");
         assert_eq!(answered, "answer");
     }
 

@@ -60,7 +60,9 @@ impl Prepared {
     /// A worker with this function in it, from a stem if there is one.
     pub(crate) async fn hire(&self, floor: &Arc<Floor>) -> Result<Worker, Failure> {
         let mut worker = floor.hire(&self.blueprint).await?;
-        worker.become_function(&self.init(), floor.settings.load_max).await?;
+        worker
+            .become_function(&self.init(), floor.settings.load_max)
+            .await?;
         Ok(worker)
     }
 
@@ -74,7 +76,12 @@ impl Prepared {
     }
 
     fn init_with<'a>(&'a self, layer: Option<&'a str>) -> Init<'a> {
-        Init { files: &self.source.files, dir: FUNCTION_DIR, handler: &self.source.handler, layer }
+        Init {
+            files: &self.source.files,
+            dir: FUNCTION_DIR,
+            handler: &self.source.handler,
+            layer,
+        }
     }
 
     /// How long a call may take: what the function says, and never longer than the node allows.

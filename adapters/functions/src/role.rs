@@ -42,7 +42,11 @@ enum NotLoaded {
 
 impl From<Failure> for NotLoaded {
     fn from(failure: Failure) -> Self {
-        if failure.transient { Self::Later(failure.reason) } else { Self::Failed(failure.reason) }
+        if failure.transient {
+            Self::Later(failure.reason)
+        } else {
+            Self::Failed(failure.reason)
+        }
     }
 }
 
@@ -50,17 +54,27 @@ impl Workers {
     /// The workers of `functions`, which take up to `slots` calls at once.
     #[must_use]
     pub fn new(functions: Functions, blobs: Arc<dyn Blobs>, slots: usize) -> Self {
-        Self { functions, blobs, slots }
+        Self {
+            functions,
+            blobs,
+            slots,
+        }
     }
 
     async fn prepare(&self, generation: u32, language: &str, url: &str) -> Result<Outcome, Later> {
         let outcome = match self.functions.base_image(language, url).await {
             Ok(base) => {
                 let version = format!("{} {}", base.language.label(), base.version);
-                BaseImageOutcome::Prepared { generation, version }
+                BaseImageOutcome::Prepared {
+                    generation,
+                    version,
+                }
             }
             Err(failure) if failure.transient => return Err(later(failure.reason)),
-            Err(failure) => BaseImageOutcome::Failed { generation, reason: failure.reason },
+            Err(failure) => BaseImageOutcome::Failed {
+                generation,
+                reason: failure.reason,
+            },
         };
         Ok(Outcome::BaseImage(outcome))
     }
@@ -68,14 +82,21 @@ impl Workers {
     async fn build(&self, build: &ImageBuild) -> Result<Outcome, Later> {
         let number = build.build;
         let outcome = match self.layer(build).await {
-            Ok(None) => ImageOutcome::Built { build: number, layer: None, bytes: 0 },
+            Ok(None) => ImageOutcome::Built {
+                build: number,
+                layer: None,
+                bytes: 0,
+            },
             Ok(Some(layer)) => ImageOutcome::Built {
                 build: number,
                 layer: Some(layer.digest.to_string()),
                 bytes: layer.bytes,
             },
             Err(failure) if failure.transient => return Err(later(failure.reason)),
-            Err(failure) => ImageOutcome::Failed { build: number, reason: failure.reason },
+            Err(failure) => ImageOutcome::Failed {
+                build: number,
+                reason: failure.reason,
+            },
         };
         Ok(Outcome::Image(outcome))
     }
@@ -87,7 +108,10 @@ impl Workers {
             name: package.name.clone(),
             version: package.version.clone(),
         });
-        let spec = LayerSpec { manifest, system_packages: packages.collect() };
+        let spec = LayerSpec {
+            manifest,
+            system_packages: packages.collect(),
+        };
         self.functions.build_layer(&base, &spec).await
     }
 
@@ -103,7 +127,10 @@ impl Workers {
     async fn revision(&self, id: String, load: &FunctionLoad) -> Result<Revision, NotLoaded> {
         let spec = &load.spec;
         let language = Language::parse(&load.language).ok_or_else(|| {
-            NotLoaded::Failed(format!("this node has no language pack for {}", load.language))
+            NotLoaded::Failed(format!(
+                "this node has no language pack for {}",
+                load.language
+            ))
         })?;
         let layer = match &load.layer {
             Some(layer) => Some(digest(layer)?),
@@ -127,7 +154,10 @@ impl Workers {
                 spec::NetworkPolicy::Host => NetworkPolicy::Host,
             },
             endpoints: endpoints
-                .map(|endpoint| Endpoint { host: endpoint.host.clone(), port: endpoint.port })
+                .map(|endpoint| Endpoint {
+                    host: endpoint.host.clone(),
+                    port: endpoint.port,
+                })
                 .collect(),
         })
     }
@@ -141,9 +171,10 @@ impl Workers {
 
     async fn source(&self, source: &spec::Source) -> Result<Source, NotLoaded> {
         match source {
-            spec::Source::File { name, text } => {
-                Ok(Source::File { name: name.clone(), text: text.clone() })
-            }
+            spec::Source::File { name, text } => Ok(Source::File {
+                name: name.clone(),
+                text: text.clone(),
+            }),
             spec::Source::Archive(base64) => {
                 let bytes = STANDARD.decode(base64).map_err(|error| {
                     NotLoaded::Failed(format!("the source is not base64: {error}"))
@@ -171,7 +202,10 @@ fn digest(text: &str) -> Result<Digest, NotLoaded> {
 }
 
 fn later(reason: String) -> Later {
-    Later { reason, delay: AGAIN }
+    Later {
+        reason,
+        delay: AGAIN,
+    }
 }
 
 #[async_trait]
@@ -194,9 +228,14 @@ impl Performer for Workers {
     ) -> Result<Option<Outcome>, Later> {
         debug!(effect.id = %id, resource = %key, "worker effect");
         match effect {
-            Effect::PrepareBaseImage { generation, language, docker_url } => {
-                self.prepare(*generation, language, docker_url).await.map(Some)
-            }
+            Effect::PrepareBaseImage {
+                generation,
+                language,
+                docker_url,
+            } => self
+                .prepare(*generation, language, docker_url)
+                .await
+                .map(Some),
             Effect::BuildImage(build) => self.build(build).await.map(Some),
             Effect::LoadFunction(load) => {
                 let revision = load.revision;
@@ -223,7 +262,9 @@ impl Runner for Workers {
         if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) =
             self.load(&call.load).await
         {
-            return failed(format!("the function cannot be loaded on this node: {reason}"));
+            return failed(format!(
+                "the function cannot be loaded on this node: {reason}"
+            ));
         }
         let invocation = Call {
             run_id: call.run.to_string(),
@@ -232,7 +273,11 @@ impl Runner for Workers {
             // The revision knows the function's own timeout.
             deadline: None,
         };
-        result(self.functions.call(&call.load.revision.to_string(), invocation).await)
+        result(
+            self.functions
+                .call(&call.load.revision.to_string(), invocation)
+                .await,
+        )
     }
 
     fn slots(&self) -> usize {
@@ -242,8 +287,15 @@ impl Runner for Workers {
 
 fn failed(message: String) -> RunResult {
     let kind = RunErrorKind::SystemError;
-    let error = engine_model::RunError { kind, message, stacktrace: Vec::new() };
-    RunResult { error: Some(error), ..RunResult::default() }
+    let error = engine_model::RunError {
+        kind,
+        message,
+        stacktrace: Vec::new(),
+    };
+    RunResult {
+        error: Some(error),
+        ..RunResult::default()
+    }
 }
 
 fn result(completion: Completion) -> RunResult {
@@ -260,6 +312,9 @@ fn result(completion: Completion) -> RunResult {
         output: completion.output,
         output_blob: None,
         error,
-        logs: RunLogs { stderr: completion.logs.stderr, stdout: completion.logs.stdout },
+        logs: RunLogs {
+            stderr: completion.logs.stderr,
+            stdout: completion.logs.stdout,
+        },
     }
 }

@@ -81,14 +81,23 @@ impl Completion {
 /// Carries out one call. The part that holds a worker is a task of its own, so a caller that goes
 /// away leaves neither a worker in the middle of a conversation nor a run without an end.
 pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) -> Completion {
-    if let Some(Err(error)) = pool.revision.schema_in.as_ref().map(|s| s.check(&call.input)) {
-        return Completion::refused(RunError::input(format!("Input invalid against schema: {error}")));
+    if let Some(Err(error)) = pool
+        .revision
+        .schema_in
+        .as_ref()
+        .map(|s| s.check(&call.input))
+    {
+        return Completion::refused(RunError::input(format!(
+            "Input invalid against schema: {error}"
+        )));
     }
     let until = call.deadline.map(Instant::from_std);
     let call_max = floor.settings.call_max;
     let timeout = pool.revision.timeout(call_max);
     let started = SystemTime::now();
-    let wait_end = until.unwrap_or_else(|| Instant::now() + call_max).min(Instant::now() + timeout);
+    let wait_end = until
+        .unwrap_or_else(|| Instant::now() + call_max)
+        .min(Instant::now() + timeout);
     for _ in 0..DELIVERIES_MAX {
         let lease = match pool.lease(wait_end).await {
             Ok(lease) => lease,
@@ -100,35 +109,56 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             return Completion::refused(explain(NoWorker::Deadline));
         }
         complete(&mut call.context, &pool.revision, end);
-        let (context, input) = (std::mem::take(&mut call.context), std::mem::take(&mut call.input));
-        let exchange = Exchange { pool: Arc::clone(pool), lease, context, input, end };
+        let (context, input) = (
+            std::mem::take(&mut call.context),
+            std::mem::take(&mut call.input),
+        );
+        let exchange = Exchange {
+            pool: Arc::clone(pool),
+            lease,
+            context,
+            input,
+            end,
+        };
         match floor.tasks.spawn(exchange.perform()).await {
             Ok(Ok((result, logs))) => {
                 let (output, error) = match result {
                     Ok(output) => (output, None),
                     Err(error) => (Value::Null, Some(error)),
                 };
-                return Completion { output, error, logs, started, finished: SystemTime::now() };
+                return Completion {
+                    output,
+                    error,
+                    logs,
+                    started,
+                    finished: SystemTime::now(),
+                };
             }
             Ok(Err(undelivered)) => {
                 tracing::debug!(run.id = %call.run_id, "a worker died before the call");
                 (call.context, call.input) = undelivered;
             }
             Err(error) => {
-                return Completion::refused(RunError::system(format!("the call was lost: {error}")));
+                return Completion::refused(RunError::system(format!(
+                    "the call was lost: {error}"
+                )));
             }
         }
     }
-    Completion::refused(RunError::system("the function's workers end before they can be called"))
+    Completion::refused(RunError::system(
+        "the function's workers end before they can be called",
+    ))
 }
 
 fn explain(none: NoWorker) -> RunError {
     match none {
-        NoWorker::Crowded(waiting) => {
-            RunError::system(format!("{waiting} calls of this function wait for a worker already"))
-        }
+        NoWorker::Crowded(waiting) => RunError::system(format!(
+            "{waiting} calls of this function wait for a worker already"
+        )),
         NoWorker::Deadline => RunError::function("Did not invoke, already exceeded timeout"),
-        NoWorker::Retired => RunError::system("this revision of the function is no longer served here"),
+        NoWorker::Retired => {
+            RunError::system("this revision of the function is no longer served here")
+        }
         NoWorker::Failed(failure) if failure.transient => RunError::system(failure.reason),
         NoWorker::Failed(failure) => RunError::function(failure.reason),
     }
@@ -139,13 +169,16 @@ fn complete(context: &mut Value, revision: &Prepared, end: Instant) {
     if !context.is_object() {
         *context = json!({});
     }
-    let Value::Object(keys) = context else { unreachable!("it was made one") };
+    let Value::Object(keys) = context else {
+        unreachable!("it was made one")
+    };
     for key in ["secrets", "serviceBindings"] {
         if keys.get(key).is_none_or(Value::is_null) {
             keys.insert(key.to_owned(), json!({}));
         }
     }
-    keys.entry("timeout").or_insert_with(|| revision.timeout_ms.into());
+    keys.entry("timeout")
+        .or_insert_with(|| revision.timeout_ms.into());
     if revision.timeout_ms > 0 {
         keys.entry("deadline").or_insert_with(|| {
             let at = DateTime::<Utc>::from(SystemTime::now() + end.duration_since(Instant::now()));
@@ -183,21 +216,26 @@ impl Exchange {
                 }
             },
             Err(Broken::Undelivered) => return Err((self.context, self.input)),
-            Err(Broken::Deadline) => {
-                Err(RunError::function("Function execution exceeded the timeout"))
-            }
+            Err(Broken::Deadline) => Err(RunError::function(
+                "Function execution exceeded the timeout",
+            )),
             Err(Broken::TooLarge) => Err(RunError::function(format!(
                 "the result is larger than {} MiB",
                 frame::REPLY_BYTES_MAX >> 20
             ))),
             Err(broken @ Broken::Gone) => {
                 let ended = worker.end(&broken).await;
-                Err(RunError::function(format!("the function's process {ended}")))
+                Err(RunError::function(format!(
+                    "the function's process {ended}"
+                )))
             }
         };
         // The worker is back in its pool before the caller hears of it.
         drop(self.lease);
-        let logs = Logs { stdout: captured.stdout.into_lines(), stderr: captured.stderr.into_lines() };
+        let logs = Logs {
+            stdout: captured.stdout.into_lines(),
+            stderr: captured.stderr.into_lines(),
+        };
         Ok((result, logs))
     }
 }
@@ -211,10 +249,14 @@ fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {
     let payload = reply.payload.map_or("null", |raw| raw.get());
     let output: Value = serde_json::from_str(payload)
         .map_err(|e| RunError::function(format!("the result cannot be read as JSON: {e}")))?;
-    match revision.schema_out.as_ref().map(|schema| schema.check(&output)) {
-        Some(Err(error)) => {
-            Err(RunError::function(format!("Output invalid against schema: {error}")))
-        }
+    match revision
+        .schema_out
+        .as_ref()
+        .map(|schema| schema.check(&output))
+    {
+        Some(Err(error)) => Err(RunError::function(format!(
+            "Output invalid against schema: {error}"
+        ))),
         Some(Ok(())) | None => Ok(output),
     }
 }

@@ -18,7 +18,9 @@ pub(crate) struct Schema(Validator);
 impl Schema {
     /// Compiles the schema called `name` in messages. Null and `{}` are no schema.
     pub(crate) fn compile(name: &str, schema: Option<&Value>) -> Result<Option<Self>, Failure> {
-        let Some(schema) = schema.filter(|s| !s.is_null()) else { return Ok(None) };
+        let Some(schema) = schema.filter(|s| !s.is_null()) else {
+            return Ok(None);
+        };
         if schema.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(None);
         }
@@ -27,7 +29,10 @@ impl Schema {
             options = options.with_draft(Draft::Draft4);
         }
         let bad = |e: String| Failure::of(format!("the {name} schema is not usable: {e}"));
-        options.build(schema).map(|v| Some(Self(v))).map_err(|e| bad(e.to_string()))
+        options
+            .build(schema)
+            .map(|v| Some(Self(v)))
+            .map_err(|e| bad(e.to_string()))
     }
 
     /// What is wrong with `value`, as one line.
@@ -40,7 +45,11 @@ impl Schema {
         for error in errors.by_ref().take(ERRORS_SHOWN) {
             let path = error.instance_path().to_string();
             let place = path.trim_start_matches('/').replace('/', ".");
-            shown.push(if place.is_empty() { error.to_string() } else { format!("{place}: {error}") });
+            shown.push(if place.is_empty() {
+                error.to_string()
+            } else {
+                format!("{place}: {error}")
+            });
         }
         let more = errors.count();
         let mut text = shown.join("; ");
@@ -62,7 +71,9 @@ mod tests {
     use super::*;
 
     fn schema(value: Value) -> Schema {
-        Schema::compile("input", Some(&value)).expect("compiles").expect("is a schema")
+        Schema::compile("input", Some(&value))
+            .expect("compiles")
+            .expect("is a schema")
     }
 
     #[test]
@@ -73,8 +84,13 @@ mod tests {
         });
         let schema = schema(of_rows);
         assert_eq!(schema.check(&json!({"num": 1, "data": "x"})), Ok(()));
-        let text = schema.check(&json!({"num": "one"})).expect_err("it is invalid");
-        assert!(text.contains("num: \"one\" is not of type \"number\""), "{text}");
+        let text = schema
+            .check(&json!({"num": "one"}))
+            .expect_err("it is invalid");
+        assert!(
+            text.contains("num: \"one\" is not of type \"number\""),
+            "{text}"
+        );
         assert!(text.contains("\"data\" is a required property"), "{text}");
     }
 
@@ -96,14 +112,23 @@ mod tests {
             json!(7),
         ] {
             let failure = Schema::compile("output", Some(&bad)).expect_err("it is refused");
-            assert!(failure.reason.starts_with("the output schema is not usable: "), "{failure}");
+            assert!(
+                failure
+                    .reason
+                    .starts_with("the output schema is not usable: "),
+                "{failure}"
+            );
         }
     }
 
     #[test]
     fn no_schema_and_an_empty_one_allow_everything() {
         for none in [None, Some(Value::Null), Some(json!({}))] {
-            assert!(Schema::compile("input", none.as_ref()).expect("fine").is_none());
+            assert!(
+                Schema::compile("input", none.as_ref())
+                    .expect("fine")
+                    .is_none()
+            );
         }
     }
 

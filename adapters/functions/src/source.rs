@@ -52,13 +52,20 @@ pub(crate) fn unpack(
     let files = match source {
         Source::Archive(bytes) => unpack_archive(bytes)?,
         Source::File { name, text } => {
-            let name = if name.is_empty() { default_name(language).to_owned() } else { name.clone() };
+            let name = if name.is_empty() {
+                default_name(language).to_owned()
+            } else {
+                name.clone()
+            };
             let name = plain_path(Path::new(&name))?;
             BTreeMap::from([(name, text.clone().into_bytes())])
         }
     };
     let handler = settle_handler(handler.trim(), language, &files)?;
-    let files = files.into_iter().map(|(name, bytes)| into_file(name, bytes)).collect();
+    let files = files
+        .into_iter()
+        .map(|(name, bytes)| into_file(name, bytes))
+        .collect();
     Ok(Unpacked { files, handler })
 }
 
@@ -79,7 +86,10 @@ fn into_file(name: String, bytes: Vec<u8>) -> File {
 fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let bad = |e: std::io::Error| Failure::of(format!("the source is not a gzipped tar: {e}"));
     let too_large = || {
-        Failure::of(format!("the source is larger than {} MiB unpacked", UNPACKED_BYTES_MAX >> 20))
+        Failure::of(format!(
+            "the source is larger than {} MiB unpacked",
+            UNPACKED_BYTES_MAX >> 20
+        ))
     };
     // One byte past the limit tells "just fits" from "too large"; tar headers count as well.
     let mut archive = tar::Archive::new(GzDecoder::new(&bytes[..]).take(UNPACKED_BYTES_MAX + 1));
@@ -99,7 +109,9 @@ fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
         entry.read_to_end(&mut content).map_err(bad)?;
         files.insert(name, content);
         if files.len() > FILES_MAX {
-            return Err(Failure::of(format!("the source has more than {FILES_MAX} files")));
+            return Err(Failure::of(format!(
+                "the source has more than {FILES_MAX} files"
+            )));
         }
     }
     if files.is_empty() {
@@ -110,7 +122,12 @@ fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
 
 /// The path without `.`; one that is absolute or climbs is refused.
 fn plain_path(path: &Path) -> Result<String, Failure> {
-    let bad = || Failure::of(format!("the source has a file outside of it: {}", path.display()));
+    let bad = || {
+        Failure::of(format!(
+            "the source has a file outside of it: {}",
+            path.display()
+        ))
+    };
     let mut parts: Vec<&str> = Vec::new();
     for component in path.components() {
         match component {
@@ -119,7 +136,11 @@ fn plain_path(path: &Path) -> Result<String, Failure> {
             Component::RootDir | Component::ParentDir | Component::Prefix(_) => return Err(bad()),
         }
     }
-    if parts.is_empty() { Err(bad()) } else { Ok(parts.join("/")) }
+    if parts.is_empty() {
+        Err(bad())
+    } else {
+        Ok(parts.join("/"))
+    }
 }
 
 fn settle_handler(
@@ -133,11 +154,15 @@ fn settle_handler(
             let sources: Vec<_> = names.iter().filter_map(|n| n.strip_suffix(".py")).collect();
             match sources[..] {
                 [only] => Ok(format!("{}.handle", only.replace('/', "."))),
-                _ => Err(Failure::of("Exactly 1 source file needed when HANDLER is empty")),
+                _ => Err(Failure::of(
+                    "Exactly 1 source file needed when HANDLER is empty",
+                )),
             }
         }
         Language::Python3 => match handler.rsplit_once('.') {
-            Some((module, name)) if !module.is_empty() && !name.is_empty() => Ok(handler.to_owned()),
+            Some((module, name)) if !module.is_empty() && !name.is_empty() => {
+                Ok(handler.to_owned())
+            }
             _ => Err(Failure::of(format!(
                 "Invalid function file or handler: {handler} is not of the form module.function"
             ))),
@@ -146,12 +171,18 @@ fn settle_handler(
             let script = |n: &&&String| [".js", ".mjs", ".cjs"].iter().any(|end| n.ends_with(end));
             match names.iter().filter(script).collect::<Vec<_>>()[..] {
                 [only] => Ok(format!("./{only}")),
-                _ => Err(Failure::of("Exactly 1 source file needed when HANDLER is empty")),
+                _ => Err(Failure::of(
+                    "Exactly 1 source file needed when HANDLER is empty",
+                )),
             }
         }
-        Language::Nodejs => plain_path(Path::new(handler)).map(|path| format!("./{path}")).map_err(
-            |_| Failure::of(format!("Invalid function file or handler: {handler} is not a path")),
-        ),
+        Language::Nodejs => plain_path(Path::new(handler))
+            .map(|path| format!("./{path}"))
+            .map_err(|_| {
+                Failure::of(format!(
+                    "Invalid function file or handler: {handler} is not a path"
+                ))
+            }),
     }
 }
 
@@ -179,7 +210,9 @@ mod tests {
     }
 
     fn reason(source: &Source, handler: &str, language: Language) -> String {
-        unpack(source, handler, language).expect_err("it is refused").reason
+        unpack(source, handler, language)
+            .expect_err("it is refused")
+            .reason
     }
 
     #[test]
@@ -187,8 +220,14 @@ mod tests {
         let py = archive(&[("./hello.py", b"")]);
         let unpacked = unpack(&py, "", Language::Python3).expect("unpacks");
         assert_eq!(unpacked.handler, "hello.handle");
-        let js = Source::File { name: "hello.js".into(), text: String::new() };
-        assert_eq!(unpack(&js, "", Language::Nodejs).expect("unpacks").handler, "./hello.js");
+        let js = Source::File {
+            name: "hello.js".into(),
+            text: String::new(),
+        };
+        assert_eq!(
+            unpack(&js, "", Language::Nodejs).expect("unpacks").handler,
+            "./hello.js"
+        );
     }
 
     #[test]
@@ -196,7 +235,13 @@ mod tests {
         let two = archive(&[("a.py", b""), ("b.py", b"")]);
         let said = "Exactly 1 source file needed when HANDLER is empty";
         assert_eq!(reason(&two, "", Language::Python3), said);
-        assert_eq!(unpack(&two, "b.run", Language::Python3).expect("unpacks").files.len(), 2);
+        assert_eq!(
+            unpack(&two, "b.run", Language::Python3)
+                .expect("unpacks")
+                .files
+                .len(),
+            2
+        );
         assert_eq!(reason(&two, "", Language::Nodejs), said);
     }
 
@@ -204,14 +249,24 @@ mod tests {
     fn a_file_outside_of_the_source_is_refused() {
         for name in ["../evil.py", "/etc/evil.py", "a/../../evil.py"] {
             let said = reason(&archive(&[(name, b"x")]), "", Language::Python3);
-            assert!(said.starts_with("the source has a file outside of it"), "{said}");
+            assert!(
+                said.starts_with("the source has a file outside of it"),
+                "{said}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_archive_is_refused_and_so_is_a_bomb() {
-        let said = reason(&Source::Archive(Bytes::from_static(b"PK")), "", Language::Python3);
-        assert!(said.starts_with("the source is not a gzipped tar"), "{said}");
+        let said = reason(
+            &Source::Archive(Bytes::from_static(b"PK")),
+            "",
+            Language::Python3,
+        );
+        assert!(
+            said.starts_with("the source is not a gzipped tar"),
+            "{said}"
+        );
         let zeros = vec![0; UNPACKED_BYTES_MAX as usize + 1];
         let said = reason(&archive(&[("big.py", &zeros)]), "", Language::Python3);
         assert_eq!(said, "the source is larger than 16 MiB unpacked");
@@ -229,7 +284,9 @@ mod tests {
     #[test]
     fn a_binary_file_travels_as_base64() {
         let source = archive(&[("hello.py", b"x"), ("data.bin", &[0xff, 0x00])]);
-        let files = unpack(&source, "hello.handle", Language::Python3).expect("unpacks").files;
+        let files = unpack(&source, "hello.handle", Language::Python3)
+            .expect("unpacks")
+            .files;
         assert!(files.contains(&File("data.bin".into(), "/wA=".into(), true)));
     }
 }

@@ -18,7 +18,9 @@ pub(crate) fn start(floor: &Arc<Floor>) {
     floor.tasks.spawn(async move {
         loop {
             let tick = closing.run_until_cancelled(tokio::time::sleep(EVERY)).await;
-            let (Some(()), Some(floor)) = (tick, weak.upgrade()) else { return };
+            let (Some(()), Some(floor)) = (tick, weak.upgrade()) else {
+                return;
+            };
             let pools: Vec<Arc<Pool>> = floor.pools().values().cloned().collect();
             for pool in pools {
                 pool.sweep(floor.settings.idle_ttl, |init| processes(init).len() > 2);
@@ -33,10 +35,17 @@ fn processes(init: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
         next += 1;
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
         for thread in threads {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
         }
     }
     found
@@ -50,7 +59,10 @@ pub(crate) fn resident_bytes(init: u32) -> u64 {
 /// Resident less shared pages, of `/proc/<pid>/statm`.
 fn private_bytes(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: Vec<u64> = statm.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    let pages: Vec<u64> = statm
+        .split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect();
     match pages[..] {
         [_, resident, shared, ..] => resident.saturating_sub(shared) * PAGE_BYTES,
         _ => 0,

@@ -112,18 +112,29 @@ impl Worker {
         let deadline = Instant::now() + START_MAX;
         match worker.receive(deadline, &mut captured).await {
             Ok(frame) => {
-                let ready = serde_json::from_slice::<Ready>(&frame).ok().filter(|r| r.ready == 1);
+                let ready = serde_json::from_slice::<Ready>(&frame)
+                    .ok()
+                    .filter(|r| r.ready == 1);
                 let ready = ready.ok_or_else(|| {
-                    Failure::now(format!("the {} worker did not say ready", blueprint.language.label()))
+                    Failure::now(format!(
+                        "the {} worker did not say ready",
+                        blueprint.language.label()
+                    ))
                 })?;
                 worker.version = ready.version;
                 Ok(worker)
             }
             Err(broken) => {
                 let ended = worker.end(&broken).await;
-                let said = captured.stderr.last_line().map(|l| format!(": {l}")).unwrap_or_default();
+                let said = captured
+                    .stderr
+                    .last_line()
+                    .map(|l| format!(": {l}"))
+                    .unwrap_or_default();
                 let language = blueprint.language.label();
-                Err(Failure::now(format!("the {language} interpreter {ended}{said}")))
+                Err(Failure::now(format!(
+                    "the {language} interpreter {ended}{said}"
+                )))
             }
         }
     }
@@ -161,15 +172,29 @@ impl Worker {
         let invalid = |why: String| Failure::of(format!("Invalid function file or handler: {why}"));
         match self.exchange(&order, deadline, &mut captured).await {
             Ok(frame) => match serde_json::from_slice::<Ready>(&frame) {
-                Ok(Ready { ready: 1, fail: None, .. }) => Ok(()),
-                Ok(Ready { fail: Some(reason), .. }) => Err(invalid(one_line(&reason))),
-                _ => Err(invalid("it wrote to the worker's own descriptor while it loaded".into())),
+                Ok(Ready {
+                    ready: 1,
+                    fail: None,
+                    ..
+                }) => Ok(()),
+                Ok(Ready {
+                    fail: Some(reason), ..
+                }) => Err(invalid(one_line(&reason))),
+                _ => Err(invalid(
+                    "it wrote to the worker's own descriptor while it loaded".into(),
+                )),
             },
             Err(Broken::Deadline) => Err(invalid(format!("it did not load within {load_max:?}"))),
             Err(broken) => {
                 let ended = self.end(&broken).await;
-                let said = captured.stderr.last_line().map(|l| format!(": {l}")).unwrap_or_default();
-                Err(invalid(format!("its process {ended} while it loaded{said}")))
+                let said = captured
+                    .stderr
+                    .last_line()
+                    .map(|l| format!(": {l}"))
+                    .unwrap_or_default();
+                Err(invalid(format!(
+                    "its process {ended} while it loaded{said}"
+                )))
             }
         }
     }
@@ -182,7 +207,12 @@ impl Worker {
 
     /// Whether an idle worker is as it was left: alive, and silent on its channel.
     pub(crate) fn is_sound(&mut self) -> bool {
-        !self.unfit && self.inbox.is_empty() && matches!(self.channel.read(&mut self.inbox, &mut self.scratch), Ok(None))
+        !self.unfit
+            && self.inbox.is_empty()
+            && matches!(
+                self.channel.read(&mut self.inbox, &mut self.scratch),
+                Ok(None)
+            )
     }
 
     /// Sends one order and waits for its one-line answer, taking in what is printed meanwhile.
@@ -266,24 +296,39 @@ impl Worker {
             () = tokio::time::sleep_until(deadline) => Event::Deadline,
         };
         match event {
-            Event::Stdout => self.stdout.drain(&mut captured.stdout, &mut self.scratch, DRAIN_CHUNKS),
-            Event::Stderr => self.stderr.drain(&mut captured.stderr, &mut self.scratch, DRAIN_CHUNKS),
+            Event::Stdout => {
+                self.stdout
+                    .drain(&mut captured.stdout, &mut self.scratch, DRAIN_CHUNKS)
+            }
+            Event::Stderr => {
+                self.stderr
+                    .drain(&mut captured.stderr, &mut self.scratch, DRAIN_CHUNKS)
+            }
             Event::Channel | Event::Writable | Event::Deadline => {}
         }
         // A worker that prints without end always has something to say before the timer.
-        if Instant::now() >= deadline { Event::Deadline } else { event }
+        if Instant::now() >= deadline {
+            Event::Deadline
+        } else {
+            event
+        }
     }
 
     fn drain(&mut self, captured: &mut Captured, chunks: usize) {
-        self.stdout.drain(&mut captured.stdout, &mut self.scratch, chunks);
-        self.stderr.drain(&mut captured.stderr, &mut self.scratch, chunks);
+        self.stdout
+            .drain(&mut captured.stdout, &mut self.scratch, chunks);
+        self.stderr
+            .drain(&mut captured.stderr, &mut self.scratch, chunks);
     }
 
     /// How the worker ended, as words that follow "its process"; it is gone afterwards.
     pub(crate) async fn end(&mut self, broken: &Broken) -> String {
         self.unfit = true;
         let closed = matches!(broken, Broken::Gone | Broken::Undelivered);
-        match self.exit(if closed { EXIT_MAX } else { Duration::ZERO }).await {
+        match self
+            .exit(if closed { EXIT_MAX } else { Duration::ZERO })
+            .await
+        {
             Some(exit) if closed => describe(exit),
             _ if closed => "closed its channel and was killed".to_owned(),
             _ => "was killed".to_owned(),
@@ -307,7 +352,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let Some(process) = self.process.take() else { return };
+        let Some(process) = self.process.take() else {
+            return;
+        };
         if let Err(error) = process.kill() {
             tracing::warn!(pid = process.pid(), error = %chain(&error), "a worker was not killed");
         }
@@ -325,8 +372,13 @@ impl Drop for Worker {
 fn describe(exit: Exit) -> String {
     match exit {
         Exit { oom: true, .. } => "was killed because it used more memory than its limit".into(),
-        Exit { code: Some(code), .. } => format!("exited with status {code}"),
-        Exit { signal: Some(signal), .. } => format!("was ended by {}", signal_name(signal)),
+        Exit {
+            code: Some(code), ..
+        } => format!("exited with status {code}"),
+        Exit {
+            signal: Some(signal),
+            ..
+        } => format!("was ended by {}", signal_name(signal)),
         Exit { .. } => "ended".into(),
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn pack(folder: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
         }
         append(&mut tar, &path, name, &metadata).map_err(failed)?;
     }
-    tar.into_inner().and_then(zstd::Encoder::finish).map_err(failed)
+    tar.into_inner()
+        .and_then(zstd::Encoder::finish)
+        .map_err(failed)
 }
 
 fn append(
@@ -76,16 +78,25 @@ pub(super) fn unpack(packed: &[u8], folder: &Path, bytes_max: u64) -> Result<(),
     let failed = |e| Failure::io("unpack a layer", &e);
     fs::create_dir_all(folder).map_err(failed)?;
     // Headers and padding count too; a layer of small files has about as much of them again.
-    let mut plain = zstd::Decoder::new(packed).map_err(failed)?.take(2 * bytes_max + (1 << 20));
+    let mut plain = zstd::Decoder::new(packed)
+        .map_err(failed)?
+        .take(2 * bytes_max + (1 << 20));
     let mut archive = tar::Archive::new(&mut plain);
     archive.set_preserve_mtime(false);
     archive.set_preserve_ownerships(false);
     archive.unpack(folder).map_err(failed)?;
-    if plain.limit() == 0 { Err(too_large(bytes_max)) } else { Ok(()) }
+    if plain.limit() == 0 {
+        Err(too_large(bytes_max))
+    } else {
+        Ok(())
+    }
 }
 
 fn too_large(bytes_max: u64) -> Failure {
-    Failure::of(format!("the dependencies take more than {} MiB unpacked", bytes_max >> 20))
+    Failure::of(format!(
+        "the dependencies take more than {} MiB unpacked",
+        bytes_max >> 20
+    ))
 }
 
 #[cfg(test)]
@@ -115,7 +126,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let into = folder.path().join("layer");
         unpack(&packed, &into, 1 << 20).expect("unpacks");
-        assert_eq!(fs::read_to_string(into.join("link")).expect("is there"), "a");
+        assert_eq!(
+            fs::read_to_string(into.join("link")).expect("is there"),
+            "a"
+        );
         assert_eq!(packed, pack(&into, 1 << 20).expect("packs"));
     }
 

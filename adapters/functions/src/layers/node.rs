@@ -15,7 +15,9 @@ pub(super) fn manifest(text: &str) -> Result<Option<String>, Failure> {
     }
     let bad = |e: &dyn std::fmt::Display| Failure::of(format!("package.json: {e}"));
     let whole: Value = serde_json::from_str(text).map_err(|e| bad(&e))?;
-    let Value::Object(fields) = &whole else { return Err(bad(&"not an object")) };
+    let Value::Object(fields) = &whole else {
+        return Err(bad(&"not an object"));
+    };
     let dependencies = match fields.get("dependencies") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(dependencies)) => dependencies,
@@ -26,7 +28,9 @@ pub(super) fn manifest(text: &str) -> Result<Option<String>, Failure> {
             r.starts_with("npm:") || !(r.contains(':') || r.contains('/') || r.starts_with('.'))
         });
         if !from_registry {
-            return Err(bad(&format!("{name}: only packages from a registry can be installed")));
+            return Err(bad(&format!(
+                "{name}: only packages from a registry can be installed"
+            )));
         }
     }
     if dependencies.is_empty() {
@@ -49,13 +53,34 @@ pub(super) async fn build(room: &Room<'_>, manifest: &str) -> Result<(), Failure
     let npm = std::fs::canonicalize(&npm).unwrap_or(npm);
     let script = npm.to_string_lossy();
     let arguments = [
-        &script, "install", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund",
-        "--no-package-lock", "--no-update-notifier", "--loglevel=error", "--cache=/cache/npm",
+        &script,
+        "install",
+        "--ignore-scripts",
+        "--omit=dev",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--no-update-notifier",
+        "--loglevel=error",
+        "--cache=/cache/npm",
     ];
     // bin/npm-cli.js lies in the package's own folder.
-    let package = npm.parent().and_then(Path::parent).filter(|p| !p.starts_with("/usr"));
-    let mounts = package.map(|p| Mount::read_only(p, p)).into_iter().collect();
-    room.run("npm", &room.base.interpreter, &arguments, mounts, Network::Host).await?;
+    let package = npm
+        .parent()
+        .and_then(Path::parent)
+        .filter(|p| !p.starts_with("/usr"));
+    let mounts = package
+        .map(|p| Mount::read_only(p, p))
+        .into_iter()
+        .collect();
+    room.run(
+        "npm",
+        &room.base.interpreter,
+        &arguments,
+        mounts,
+        Network::Host,
+    )
+    .await?;
     tidy(&room.folder.join("layer"))
 }
 
@@ -78,21 +103,41 @@ mod tests {
 
     #[test]
     fn a_manifest_is_its_dependencies() {
-        for none in ["", "{}", r#"{"dependencies":{}}"#, r#"{"scripts":{"install":"x"}}"#] {
+        for none in [
+            "",
+            "{}",
+            r#"{"dependencies":{}}"#,
+            r#"{"scripts":{"install":"x"}}"#,
+        ] {
             assert_eq!(manifest(none), Ok(None), "{none}");
         }
         let kept = manifest(r#"{"scripts":{"x":"y"},"dependencies":{"lodash":"^4"}}"#);
         let kept = kept.expect("is fine").expect("has dependencies");
-        assert!(kept.contains("lodash") && !kept.contains("scripts"), "{kept}");
+        assert!(
+            kept.contains("lodash") && !kept.contains("scripts"),
+            "{kept}"
+        );
     }
 
     #[test]
     fn what_is_not_from_a_registry_is_refused() {
-        for range in ["file:../x", "git+ssh://host/x", "https://host/x.tgz", "user/repo", "./x", ".."] {
+        for range in [
+            "file:../x",
+            "git+ssh://host/x",
+            "https://host/x.tgz",
+            "user/repo",
+            "./x",
+            "..",
+        ] {
             let text = json!({"dependencies": {"x": range}}).to_string();
             assert!(manifest(&text).is_err(), "{range}");
         }
-        for text in ["[]", "{", r#"{"dependencies":[]}"#, r#"{"dependencies":{"x":1}}"#] {
+        for text in [
+            "[]",
+            "{",
+            r#"{"dependencies":[]}"#,
+            r#"{"dependencies":{"x":1}}"#,
+        ] {
             assert!(manifest(text).is_err(), "{text}");
         }
     }

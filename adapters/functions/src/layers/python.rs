@@ -11,8 +11,15 @@ use crate::error::Failure;
 /// Options that say where packages come from; every other option could run a package's own code
 /// at build time, or read files of the host.
 const OPTIONS: [&str; 9] = [
-    "--index-url", "-i ", "--extra-index-url", "--find-links", "-f ", "--trusted-host",
-    "--prefer-binary", "--pre", "--no-index",
+    "--index-url",
+    "-i ",
+    "--extra-index-url",
+    "--find-links",
+    "-f ",
+    "--trusted-host",
+    "--prefer-binary",
+    "--pre",
+    "--no-index",
 ];
 
 /// The lines that mean something; `None` when there are none.
@@ -39,7 +46,9 @@ fn is_allowed(line: &str) -> bool {
     }
     // Direct references, version control and paths may be sources, which are built by their own code.
     let named = line.starts_with(|c: char| c.is_ascii_alphanumeric());
-    named && !line.contains("://") && !line.split(';').next().unwrap_or_default().contains('@')
+    named
+        && !line.contains("://")
+        && !line.split(';').next().unwrap_or_default().contains('@')
         && !line.split(';').next().unwrap_or_default().contains('/')
 }
 
@@ -50,29 +59,67 @@ pub(super) async fn build(room: &Room<'_>, manifest: &str) -> Result<(), Failure
     match find(room).await? {
         Tool::Uv(uv) => {
             let arguments = [
-                "pip", "install", "--python", &python, "--target", LAYER, "--only-binary", ":all:",
-                "--link-mode", "copy", "--no-progress", "--cache-dir", "/cache/uv", "-r",
+                "pip",
+                "install",
+                "--python",
+                &python,
+                "--target",
+                LAYER,
+                "--only-binary",
+                ":all:",
+                "--link-mode",
+                "copy",
+                "--no-progress",
+                "--cache-dir",
+                "/cache/uv",
+                "-r",
                 "/build/requirements.txt",
             ];
             let mount = Mount::read_only(&uv, "/build-tool/uv");
-            room.run("uv", Path::new("/build-tool/uv"), &arguments, vec![mount], Network::Host).await?;
+            room.run(
+                "uv",
+                Path::new("/build-tool/uv"),
+                &arguments,
+                vec![mount],
+                Network::Host,
+            )
+            .await?;
         }
         Tool::Module => {
             let arguments = [&["-m", "pip"], &PIP[..]].concat();
-            room.run("pip", &room.base.interpreter, &arguments, Vec::new(), Network::Host).await?;
+            room.run(
+                "pip",
+                &room.base.interpreter,
+                &arguments,
+                Vec::new(),
+                Network::Host,
+            )
+            .await?;
         }
         Tool::Pip(pip) => {
             let arguments = [&["--python", &python], &PIP[..]].concat();
-            room.run("pip", &pip, &arguments, prefix_mount(&pip), Network::Host).await?;
+            room.run("pip", &pip, &arguments, prefix_mount(&pip), Network::Host)
+                .await?;
         }
     }
     compile(room).await
 }
 
 const PIP: [&str; 15] = [
-    "install", "--target", LAYER, "--only-binary=:all:", "--no-compile", "--no-input",
-    "--disable-pip-version-check", "--progress-bar=off", "--no-warn-script-location",
-    "--root-user-action=ignore", "--no-warn-conflicts", "--cache-dir", "/cache/pip", "-r",
+    "install",
+    "--target",
+    LAYER,
+    "--only-binary=:all:",
+    "--no-compile",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar=off",
+    "--no-warn-script-location",
+    "--root-user-action=ignore",
+    "--no-warn-conflicts",
+    "--cache-dir",
+    "/cache/pip",
+    "-r",
     "/build/requirements.txt",
 ];
 
@@ -83,7 +130,14 @@ async fn compile(room: &Room<'_>) -> Result<(), Failure> {
         compileall.compile_dir(sys.argv[1],quiet=2,workers=1,\
         invalidation_mode=__import__('py_compile').PycInvalidationMode.UNCHECKED_HASH)";
     let arguments = ["-I", "-S", "-c", script, LAYER];
-    room.run("compileall", &room.base.interpreter, &arguments, Vec::new(), Network::None).await
+    room.run(
+        "compileall",
+        &room.base.interpreter,
+        &arguments,
+        Vec::new(),
+        Network::None,
+    )
+    .await
 }
 
 enum Tool {
@@ -101,7 +155,12 @@ async fn find(room: &Room<'_>) -> Result<Tool, Failure> {
     if room.tools.pip.is_none() && has_pip(&room.base.interpreter).await {
         return Ok(Tool::Module);
     }
-    let pip = room.tools.pip.clone().or_else(|| on_path("pip3")).or_else(|| on_path("pip"));
+    let pip = room
+        .tools
+        .pip
+        .clone()
+        .or_else(|| on_path("pip3"))
+        .or_else(|| on_path("pip"));
     pip.map(Tool::Pip).ok_or_else(|| {
         Failure::now("neither uv nor pip was found on this node: install python3-pip or uv")
     })
@@ -109,7 +168,11 @@ async fn find(room: &Room<'_>) -> Result<Tool, Failure> {
 
 async fn has_pip(interpreter: &Path) -> bool {
     let asked = tokio::process::Command::new(interpreter)
-        .args(["-I", "-c", "import importlib.util,sys;sys.exit(not importlib.util.find_spec('pip'))"])
+        .args([
+            "-I",
+            "-c",
+            "import importlib.util,sys;sys.exit(not importlib.util.find_spec('pip'))",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -120,8 +183,14 @@ async fn has_pip(interpreter: &Path) -> bool {
 
 /// The installation that a pip program outside of the system's own folders belongs to.
 fn prefix_mount(pip: &Path) -> Vec<Mount> {
-    let prefix = pip.parent().and_then(Path::parent).filter(|p| !p.starts_with("/usr"));
-    prefix.map(|prefix| Mount::read_only(prefix, prefix)).into_iter().collect()
+    let prefix = pip
+        .parent()
+        .and_then(Path::parent)
+        .filter(|p| !p.starts_with("/usr"));
+    prefix
+        .map(|prefix| Mount::read_only(prefix, prefix))
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]
@@ -138,13 +207,26 @@ mod tests {
     #[test]
     fn what_could_run_code_or_read_the_host_is_refused() {
         for line in [
-            "-e .", "--editable=.", "git+https://host/x", "./local", "/etc", "../x",
-            "x @ https://host/x.tar.gz", "x@https://host/x.tar.gz", "file:///etc/passwd",
-            "-r /etc/passwd", "-c other.txt", "--find-links=file:///etc", "--no-binary :all:",
+            "-e .",
+            "--editable=.",
+            "git+https://host/x",
+            "./local",
+            "/etc",
+            "../x",
+            "x @ https://host/x.tar.gz",
+            "x@https://host/x.tar.gz",
+            "file:///etc/passwd",
+            "-r /etc/passwd",
+            "-c other.txt",
+            "--find-links=file:///etc",
+            "--no-binary :all:",
         ] {
             assert!(manifest(line).is_err(), "{line}");
         }
-        for line in ["a[b,c]>=1,<2; python_version < '3.12'", "--extra-index-url https://host/simple"] {
+        for line in [
+            "a[b,c]>=1,<2; python_version < '3.12'",
+            "--extra-index-url https://host/simple",
+        ] {
             assert!(manifest(line).is_ok(), "{line}");
         }
     }

@@ -29,21 +29,54 @@ const CHARS_SHOWN: usize = 2000;
 /// Variables by which people tell the tools where their registries are and how to reach them.
 const PASSED_PREFIXES: [&str; 4] = ["PIP_", "UV_", "npm_config_", "NPM_CONFIG_"];
 const PASSED: [&str; 14] = [
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    "ALL_PROXY", "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "NIX_SSL_CERT_FILE",
 ];
 /// Variables that would send the tool's result elsewhere, or change what is built.
 const KEPT_BACK: [&str; 12] = [
-    "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON",
-    "PIP_CACHE_DIR", "PIP_NO_BINARY", "PIP_LOG", "UV_CACHE_DIR", "UV_PYTHON", "UV_TARGET",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_USER",
+    "PIP_REQUIRE_VIRTUALENV",
+    "PIP_PYTHON",
+    "PIP_CACHE_DIR",
+    "PIP_NO_BINARY",
+    "PIP_LOG",
+    "UV_CACHE_DIR",
+    "UV_PYTHON",
+    "UV_TARGET",
 ];
 /// Configuration files of the tools under the home directory.
-const HOME_FILES: [&str; 4] = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml", ".npmrc"];
+const HOME_FILES: [&str; 4] = [
+    ".config/pip/pip.conf",
+    ".pip/pip.conf",
+    ".config/uv/uv.toml",
+    ".npmrc",
+];
 /// What the host has for them, and for reaching anything at all; mounted where it is.
 const HOST_FILES: [&str; 9] = [
-    "/etc/pip.conf", "/etc/uv", "/etc/npmrc", "/etc/ssl", "/etc/ca-certificates", "/etc/pki",
-    "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
+    "/etc/pip.conf",
+    "/etc/uv",
+    "/etc/npmrc",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/etc/pki",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
 ];
 
 /// Where a layer is built.
@@ -64,9 +97,13 @@ impl Room<'_> {
         for name in ["layer", "home", "tmp"] {
             std::fs::create_dir_all(self.folder.join(name)).map_err(failed)?;
         }
-        let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return Ok(()) };
+        let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
+            return Ok(());
+        };
         for name in HOME_FILES {
-            let Ok(content) = std::fs::read(home.join(name)) else { continue };
+            let Ok(content) = std::fs::read(home.join(name)) else {
+                continue;
+            };
             let copy = self.folder.join("home").join(name);
             std::fs::create_dir_all(copy.parent().expect("it is in home")).map_err(failed)?;
             std::fs::write(copy, content).map_err(failed)?;
@@ -126,13 +163,19 @@ impl Room<'_> {
         if Instant::now() >= deadline {
             // Dropping the process kills it.
             let limit = self.timeout;
-            return Err(Failure::of(format!("{tool} did not finish within {limit:?}{}", last(log))));
+            return Err(Failure::of(format!(
+                "{tool} did not finish within {limit:?}{}",
+                last(log)
+            )));
         }
         let ended = tokio::task::spawn_blocking(move || process.wait()).await;
         match ended {
             Ok(Ok(exit)) if exit.success() => Ok(()),
             Ok(Ok(exit)) => Err(Failure::of(format!("{tool} {exit}{}", last(log)))),
-            Ok(Err(e)) => Err(Failure::now(format!("failed to wait for {tool}: {}", chain(&e)))),
+            Ok(Err(e)) => Err(Failure::now(format!(
+                "failed to wait for {tool}: {}",
+                chain(&e)
+            ))),
             Err(e) => Err(Failure::now(format!("failed to wait for {tool}: {e}"))),
         }
     }
@@ -141,12 +184,22 @@ impl Room<'_> {
 /// The tool's last words, without what a URL may hold of passwords.
 fn last(log: Capture) -> String {
     let noise = |line: &String| {
-        line.trim().is_empty() || line.contains("complete log of this run") || line.starts_with("npm notice")
+        line.trim().is_empty()
+            || line.contains("complete log of this run")
+            || line.starts_with("npm notice")
     };
     let lines: Vec<String> = log.into_lines().into_iter().filter(|l| !noise(l)).collect();
     let text = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
-    let start = text.char_indices().rev().nth(CHARS_SHOWN).map_or(0, |(at, _)| at);
-    if text.is_empty() { String::new() } else { format!(":\n{}", without_passwords(&text[start..])) }
+    let start = text
+        .char_indices()
+        .rev()
+        .nth(CHARS_SHOWN)
+        .map_or(0, |(at, _)| at);
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(":\n{}", without_passwords(&text[start..]))
+    }
 }
 
 fn without_passwords(text: &str) -> String {
@@ -155,7 +208,9 @@ fn without_passwords(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         plain.push_str(before);
-        let authority = after.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(after.len());
+        let authority = after
+            .find(|c: char| c == '/' || c.is_whitespace())
+            .unwrap_or(after.len());
         let user = after[..authority].rfind('@').map_or(0, |end| end + 1);
         if user > 0 {
             plain.push_str("***@");
@@ -187,8 +242,15 @@ fn environment() -> Vec<(String, String)> {
 
 /// The host's configuration files, and whatever else a variable names by path.
 fn host_files(env: &[(String, String)]) -> Vec<Mount> {
-    let named = env.iter().map(|(_, value)| value.as_str()).filter(|v| v.starts_with('/'));
-    let system = |path: &&str| ["/usr", "/build", "/cache"].iter().any(|s| path.starts_with(s));
+    let named = env
+        .iter()
+        .map(|(_, value)| value.as_str())
+        .filter(|v| v.starts_with('/'));
+    let system = |path: &&str| {
+        ["/usr", "/build", "/cache"]
+            .iter()
+            .any(|s| path.starts_with(s))
+    };
     let mut paths: Vec<&str> = Vec::new();
     for path in HOST_FILES.into_iter().chain(named).filter(|p| !system(p)) {
         let inside_another = paths.iter().any(|known| Path::new(path).starts_with(known));
@@ -197,7 +259,10 @@ fn host_files(env: &[(String, String)]) -> Vec<Mount> {
         }
     }
     let real = |path: &str| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    paths.into_iter().map(|path| Mount::read_only(real(path), path)).collect()
+    paths
+        .into_iter()
+        .map(|path| Mount::read_only(real(path), path))
+        .collect()
 }
 
 fn limits() -> Limits {
@@ -216,7 +281,9 @@ pub(super) async fn check_system_packages(packages: &[SystemPackage]) -> Result<
     for SystemPackage { name, version } in packages {
         let letter = |c: char| c.is_ascii_alphanumeric() || "+-.:_".contains(c);
         if name.is_empty() || name.starts_with('-') || !name.chars().all(letter) {
-            return Err(Failure::of(format!("{name:?} is not the name of a system package")));
+            return Err(Failure::of(format!(
+                "{name:?} is not the name of a system package"
+            )));
         }
         let asked = tokio::process::Command::new("dpkg-query")
             .args(["-W", "-f=${db:Status-Abbrev} ${Version}", name])
@@ -224,7 +291,9 @@ pub(super) async fn check_system_packages(packages: &[SystemPackage]) -> Result<
             .output()
             .await;
         let found = asked.ok().filter(|o| o.status.success());
-        let found = found.and_then(|o| String::from_utf8(o.stdout).ok()).unwrap_or_default();
+        let found = found
+            .and_then(|o| String::from_utf8(o.stdout).ok())
+            .unwrap_or_default();
         let Some(installed) = found.strip_prefix("ii ").map(str::trim) else {
             return Err(Failure::of(format!(
                 "system package {name} is not installed on this node, \
@@ -243,7 +312,9 @@ pub(super) async fn check_system_packages(packages: &[SystemPackage]) -> Result<
 /// A program of that name on `PATH`, with links followed.
 pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|p| p.is_file())?;
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file())?;
     std::fs::canonicalize(found).ok()
 }
 
@@ -255,17 +326,33 @@ mod tests {
     fn passwords_in_urls_are_not_repeated() {
         let said = "Looking in https://joe:s3cret@host/simple, http://host/x and ftp://t0ken@h";
         let plain = without_passwords(said);
-        assert_eq!(plain, "Looking in https://***@host/simple, http://host/x and ftp://***@h");
+        assert_eq!(
+            plain,
+            "Looking in https://***@host/simple, http://host/x and ftp://***@h"
+        );
     }
 
     #[tokio::test]
     async fn a_system_package_must_be_there_in_that_version() {
         let package = |name: &str, version: &str| {
-            [SystemPackage { name: name.into(), version: version.into() }]
+            [SystemPackage {
+                name: name.into(),
+                version: version.into(),
+            }]
         };
         assert_eq!(check_system_packages(&package("libc6", "")).await, Ok(()));
-        for (name, version) in [("libc6", "0.0"), ("no-such-package", ""), ("", "1"), ("-x", "")] {
-            assert!(check_system_packages(&package(name, version)).await.is_err(), "{name}");
+        for (name, version) in [
+            ("libc6", "0.0"),
+            ("no-such-package", ""),
+            ("", "1"),
+            ("-x", ""),
+        ] {
+            assert!(
+                check_system_packages(&package(name, version))
+                    .await
+                    .is_err(),
+                "{name}"
+            );
         }
     }
 }

@@ -2,4 +2,10 @@
 
 mod support;
 
+mod abuse;
 mod handlers;
+mod layers;
+mod loading;
+mod network;
+mod pools;
+mod postgres;

@@ -1,6 +1,6 @@
 //! A node for functions on real parts: the sandbox launcher, the interpreters, blobs in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,11 @@ pub(crate) fn node_with(change: impl FnOnce(&mut Config)) -> Node {
     let mut config = Config::new(state.path(), launcher(), Arc::clone(&blobs) as _);
     change(&mut config);
     let functions = Functions::start(config).expect("functions start");
-    Node { functions, blobs, _state: state }
+    Node {
+        functions,
+        blobs,
+        _state: state,
+    }
 }
 
 pub(crate) fn python(text: &str) -> Revision {
@@ -49,7 +53,10 @@ pub(crate) fn revision(language: Language, name: &str, text: &str) -> Revision {
         id: format!("{}-1", name.replace('.', "-")),
         language,
         layer: None,
-        source: Source::File { name: name.to_owned(), text: text.to_owned() },
+        source: Source::File {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        },
         handler: String::new(),
         schema_in: None,
         schema_out: None,
@@ -62,7 +69,9 @@ pub(crate) fn revision(language: Language, name: &str, text: &str) -> Revision {
 
 /// A file of the documentation's examples.
 pub(crate) fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs/examples")
+        .join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -71,7 +80,12 @@ pub(crate) fn example_json(name: &str) -> Value {
 }
 
 pub(crate) fn call(input: Value) -> Call {
-    Call { run_id: "run".into(), context: json!({"secrets": {}}), input, deadline: None }
+    Call {
+        run_id: "run".into(),
+        context: json!({"secrets": {}}),
+        input,
+        deadline: None,
+    }
 }
 
 impl Node {
@@ -94,7 +108,11 @@ impl Node {
 
     /// The reason why a revision does not load.
     pub(crate) async fn reason(&self, revision: Revision) -> String {
-        self.functions.load(revision).await.expect_err("it does not load").reason
+        self.functions
+            .load(revision)
+            .await
+            .expect_err("it does not load")
+            .reason
     }
 
     /// A call that must succeed.
@@ -120,11 +138,4 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// The host's programs that a test cannot do without.
-pub(crate) fn program(name: &str, elsewhere: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(elsewhere.iter().map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }

@@ -1,0 +1,163 @@
+//! Prints how fast functions start and answer on this machine:
+//! `cargo run --release -p adapter-functions --example measure`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter_functions::{
+    Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source,
+};
+use adapter_kit::MemoryBlobs;
+use serde_json::{Value, json};
+
+const PYTHON: &str = "def handle(context, payload):\n    return {'myField': 'Hello, %s from %s' % (payload['name'], payload['place'])}\n";
+const NODE: &str = "module.exports = (context, payload) => ({ myField: `Hello, ${payload.name} from ${payload.place}` });\n";
+
+fn main() {
+    // The launcher must start before there are threads.
+    if std::env::args().nth(1).as_deref() == Some("launcher") {
+        adapter_sandbox::launcher_main();
+    }
+    measure();
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "its output is what this program is for"
+)]
+#[tokio::main]
+async fn measure() {
+    for (language, text) in [(Language::Python3, PYTHON), (Language::Nodejs, NODE)] {
+        let label = language.label();
+        for (name, stems) in [
+            ("cold start and first call", 0),
+            ("first call on a stem cell", 1),
+        ] {
+            let functions = start(stems);
+            let samples = first_calls(&functions, language, text, stems).await;
+            println!("{label:8} {name:28} {}", figures(samples));
+            functions.shutdown(Duration::from_secs(1)).await;
+        }
+        let functions = start(0);
+        functions
+            .load(revision(language, text, 0))
+            .await
+            .expect("it loads");
+        let mut samples = Vec::new();
+        for _ in 0..5000 {
+            let begun = Instant::now();
+            functions.call("r0", call()).await;
+            samples.push(begun.elapsed());
+        }
+        println!("{label:8} {:28} {}", "warm call", figures(samples));
+        println!(
+            "{label:8} {:28} {:.0}/s",
+            "calls, 8 callers",
+            rate(&functions).await
+        );
+        let stats = functions.stats();
+        println!("{label:8} {:28} {stats:?}", "afterwards");
+        functions.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+fn start(stems: usize) -> Functions {
+    let me = std::env::current_exe().expect("a running program has a path");
+    let launcher = LauncherConfig::new([me.to_string_lossy().into_owned(), "launcher".to_owned()]);
+    let state = std::env::temp_dir().join(format!("dispatch-measure-{}", std::process::id()));
+    let mut config = Config::new(state, launcher, Arc::new(MemoryBlobs::default()));
+    config.pools.stems = stems;
+    config.pools.workers_max = 2;
+    Functions::start(config).expect("functions start")
+}
+
+fn revision(language: Language, text: &str, number: usize) -> Revision {
+    let name = match language {
+        Language::Python3 => "hello.py",
+        Language::Nodejs => "hello.js",
+    };
+    Revision {
+        id: format!("r{number}"),
+        language,
+        layer: None,
+        source: Source::File {
+            name: name.into(),
+            text: text.into(),
+        },
+        handler: String::new(),
+        schema_in: None,
+        schema_out: None,
+        timeout_ms: 30_000,
+        limits: None,
+        network: NetworkPolicy::None,
+        endpoints: Vec::new(),
+    }
+}
+
+fn call() -> Call {
+    Call {
+        run_id: "run".into(),
+        context: json!({"secrets": {"password": "OpenSesame"}}),
+        input: json!({"name": "Jon", "place": "Winterfell"}),
+        deadline: None,
+    }
+}
+
+/// Loads revision after revision; loading it and calling it once is what a first call costs.
+async fn first_calls(
+    functions: &Functions,
+    language: Language,
+    text: &str,
+    stems: usize,
+) -> Vec<Duration> {
+    let mut samples = Vec::new();
+    // As long as one revision is loaded, there are stems for its like.
+    functions
+        .load(revision(language, text, 1000))
+        .await
+        .expect("it loads");
+    for number in 0..53 {
+        let begun = Instant::now();
+        functions
+            .load(revision(language, text, number))
+            .await
+            .expect("it loads");
+        let done = functions.call(&format!("r{number}"), call()).await;
+        samples.push(begun.elapsed());
+        assert_ne!(done.output, Value::Null, "{:?}", done.error);
+        functions.retire(&format!("r{number}"));
+        // The next sample wants its stem there, and the machine quiet.
+        while functions.stats().stems < stems {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    samples.split_off(3)
+}
+
+async fn rate(functions: &Functions) -> f64 {
+    const CALLS: usize = 20_000;
+    const CALLERS: usize = 8;
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let functions = functions.clone();
+            tokio::spawn(async move {
+                for _ in 0..CALLS / CALLERS {
+                    functions.call("r0", call()).await;
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("a caller does not panic");
+    }
+    CALLS as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn figures(mut samples: Vec<Duration>) -> String {
+    samples.sort();
+    let at =
+        |share: f64| samples[((samples.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    format!("p50 {:.3} ms  p99 {:.3} ms", at(0.5), at(0.99))
+}

@@ -1,0 +1,169 @@
+//! Dependency layers, really built by the real tools from the real registries.
+
+use adapter_functions::{Functions, Language, Layer, LayerSpec, Revision, SystemPackage};
+use adapter_kit::Blobs as _;
+use serde_json::{Value, json};
+
+use crate::support::{Node, example, node, node_with, revision};
+
+fn spec(manifest: &str) -> LayerSpec {
+    LayerSpec {
+        manifest: Some(manifest.to_owned()),
+        system_packages: Vec::new(),
+    }
+}
+
+async fn build(functions: &Functions, language: &str, manifest: &str) -> Layer {
+    let base = functions
+        .base_image(language, "")
+        .await
+        .expect("there is an interpreter");
+    let layer = functions
+        .build_layer(&base, &spec(manifest))
+        .await
+        .expect("it builds");
+    layer.expect("the manifest asks for something")
+}
+
+async fn fails(node: &Node, language: &str, spec: &LayerSpec) -> String {
+    let base = node
+        .functions
+        .base_image(language, "")
+        .await
+        .expect("there is an interpreter");
+    node.functions
+        .build_layer(&base, spec)
+        .await
+        .expect_err("it does not build")
+        .reason
+}
+
+fn with(layer: &Layer, mut revision: Revision) -> Revision {
+    revision.layer = Some(layer.digest.clone());
+    revision
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg2_installs_imports_and_moves_to_another_node() {
+    let node = node();
+    let layer = build(
+        &node.functions,
+        "python3",
+        &example("postgres/requirements.txt"),
+    )
+    .await;
+    let again = build(&node.functions, "python3", "# the same\npsycopg2-binary\n").await;
+    assert_eq!(layer, again);
+    let text = "import psycopg2\ndef handle(c, p):\n    return [psycopg2.__version__, psycopg2.__cached__ is not None]\n";
+    let import = with(&layer, revision(Language::Python3, "import.py", text));
+    let output = node.once(import.clone(), Value::Null).await.output;
+    assert!(
+        output[0].as_str().is_some_and(|v| v.starts_with("2.")),
+        "{output}"
+    );
+    assert_eq!(output[1], json!(true));
+    // Another node has only the blob.
+    let blobs = node.blobs.clone();
+    let other = node_with(|config| config.blobs = blobs);
+    assert_eq!(other.once(import, Value::Null).await.output, output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_manifest_comes_to_the_same_bytes_on_two_nodes() {
+    let (one, two) = (node(), node());
+    let manifest = "six==1.17.0\n";
+    let first = build(&one.functions, "python3", manifest).await;
+    assert_eq!(first, build(&two.functions, "python3", manifest).await);
+    assert_eq!(
+        one.blobs.get(&first.digest).await.expect("is stored").len() as u64,
+        first.bytes
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_of_npm_are_found_by_require_and_by_import() {
+    let node = node();
+    let manifest = r#"{"dependencies": {"ms": "2.1.3"}}"#;
+    let layer = build(&node.functions, "nodejs", manifest).await;
+    let cjs = revision(
+        Language::Nodejs,
+        "a.js",
+        "module.exports = () => require('ms')('2 days');",
+    );
+    let esm = revision(
+        Language::Nodejs,
+        "b.mjs",
+        "import ms from 'ms';\nexport default () => ms('2 days');",
+    );
+    for revision in [cjs, esm] {
+        assert_eq!(
+            node.once(with(&layer, revision), Value::Null).await.output,
+            json!(172_800_000)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_cannot_be_installed_says_what_the_tool_said() {
+    let node = node();
+    let said = fails(&node, "python3", &spec("six==0.0.0.1\n")).await;
+    assert!(
+        said.contains("six==0.0.0.1") && said.lines().count() <= 12,
+        "{said}"
+    );
+    let said = fails(&node, "python3", &spec("-e git+https://host/x\n")).await;
+    assert!(said.contains("only packages from an index"), "{said}");
+    let said = fails(&node, "nodejs", &spec("{nonsense")).await;
+    assert!(said.starts_with("package.json: "), "{said}");
+    let said = fails(
+        &node,
+        "nodejs",
+        &spec(r#"{"dependencies":{"ms":"99.0.0"}}"#),
+    )
+    .await;
+    assert!(
+        said.starts_with("npm exited with 1") && said.contains("ms@99.0.0"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_takes_too_long_is_ended() {
+    let node = node_with(|c| c.builds.timeout = std::time::Duration::from_millis(50));
+    let said = fails(&node, "python3", &spec("six==1.17.0\n")).await;
+    assert!(said.contains("did not finish within 50ms"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_asks_for_nothing_has_no_layer() {
+    let node = node();
+    let base = node
+        .functions
+        .base_image("python3", "")
+        .await
+        .expect("there is Python");
+    for nothing in [LayerSpec::default(), spec("# nothing\n")] {
+        assert_eq!(node.functions.build_layer(&base, &nothing).await, Ok(None));
+    }
+    let absent = SystemPackage {
+        name: "no-such-package".into(),
+        version: "1".into(),
+    };
+    let asks = LayerSpec {
+        manifest: None,
+        system_packages: vec![absent],
+    };
+    let said = fails(&node, "python3", &asks).await;
+    assert!(
+        said.starts_with("system package no-such-package is not installed"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_nowhere_is_the_reason() {
+    let node = node();
+    let mut lost = revision(Language::Python3, "x.py", "def handle(c, p): pass\n");
+    lost.layer = Some(adapter_kit::Digest::of(b"nothing"));
+    assert!(node.reason(lost).await.ends_with("is nowhere"));
+}
