@@ -12,8 +12,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The helper process ended, or was killed; every sandbox of it is gone too.
-    #[error("reach the launcher's helper process, which is gone")]
+    /// The helper process ended, or was killed, and every sandbox of it is gone too; or it has no
+    /// descriptors left to take a request with.
+    #[error("have an answer from the launcher's helper process")]
     HelperGone,
     /// This machine does not allow what every sandbox needs.
     #[error("set up sandboxes on this machine: {reason}")]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use adapter_sandbox::{Error, Launcher, LauncherConfig, Signal, Spec};
 
 use crate::support::{
-    count_marked, finish, kill_hard, launcher, marker, printed, python, run, shell, start_launcher,
-    wait_until,
+    count_marked, finish, kill_hard, launcher, launcher_program, marker, printed, python, run,
+    shell, start_launcher, wait_until,
 };
 
 /// Set for the process that plays an engine which is killed.
@@ -197,6 +197,39 @@ fn many_threads_may_spawn_at_once() {
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn a_launcher_short_of_descriptors_refuses_and_goes_on() {
+    let program = launcher_program().to_str().unwrap().to_owned();
+    let poor = ["/bin/sh", "-c", "ulimit -n 40; exec \"$0\"", &program];
+    let launcher = Launcher::start(LauncherConfig::new(poor)).unwrap();
+    let mut running = Vec::new();
+    let refused = loop {
+        match launcher.spawn(&shell("sleep 1000")) {
+            Ok(sandboxed) => running.push(sandboxed),
+            Err(error) => break error,
+        }
+        assert!(running.len() < 40, "each takes descriptors of the helper's");
+    };
+    assert!(
+        matches!(refused, Error::HelperGone | Error::Setup { .. }),
+        "{refused}"
+    );
+    for sandboxed in running {
+        assert_eq!(
+            sandboxed.process.try_wait().unwrap(),
+            None,
+            "the others live"
+        );
+        sandboxed.process.kill().unwrap();
+        sandboxed.process.wait().unwrap();
+    }
+    assert!(
+        finish(launcher.spawn(&shell("exit 0")).unwrap())
+            .exit
+            .success()
+    );
 }
 
 #[test]
