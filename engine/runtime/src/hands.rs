@@ -10,6 +10,7 @@ use engine_model::{Actor, Cause, Due, Effect, EffectId, ResourceKey};
 use engine_stream::{Error, Log};
 use tracing::{debug, info, warn};
 
+use crate::hold;
 use crate::ledger::{Ask, Ledger, LedgerError, Request};
 
 /// Wait before an effect that met a fault of our own is tried again.
@@ -130,9 +131,12 @@ impl Hands {
                 delay: AGAIN,
             });
         };
+        let what = word(effect);
+        hold::at("before", what).await;
         let Some(outcome) = performer.perform(id, &ctx.key, effect).await? else {
             return Ok(());
         };
+        hold::at("after", what).await;
         self.record(ctx.key.clone(), Ask::Outcome(Box::new(outcome)), ctx)
             .await
     }
@@ -171,27 +175,53 @@ impl Hands {
 
 /// What distinguishes the effects of one resource that may be wanted twice at once.
 fn fingerprint(effect: &Effect) -> String {
-    match effect {
-        Effect::ReadCatalog { .. } => "catalog".into(),
-        Effect::Provision { call, .. } => format!("provision {}", call.request),
-        Effect::PollInstance { call, .. } | Effect::PollBinding { call, .. } => {
-            format!("poll {}", call.request)
+    let which = match effect {
+        Effect::Provision { call, .. }
+        | Effect::PollInstance { call, .. }
+        | Effect::Deprovision { call, .. }
+        | Effect::Bind { call, .. }
+        | Effect::PollBinding { call, .. }
+        | Effect::Unbind { call, .. } => call.request.to_string(),
+        Effect::PrepareBaseImage { generation, .. } | Effect::ServeApi { generation } => {
+            generation.to_string()
         }
-        Effect::Deprovision { call, .. } => format!("deprovision {}", call.request),
-        Effect::Bind { call, .. } => format!("bind {}", call.request),
-        Effect::Unbind { call, .. } => format!("unbind {}", call.request),
-        Effect::PrepareBaseImage { generation, .. } => format!("prepare {generation}"),
-        Effect::BuildImage(build) => format!("build {}", build.build),
-        Effect::LoadFunction(load) => format!("load {}", load.revision),
-        Effect::RetireRevision(revision) => format!("retire {revision}"),
-        Effect::ServeApi { generation } => format!("serve {generation}"),
-        Effect::Proceed(_)
+        Effect::BuildImage(build) => build.build.to_string(),
+        Effect::LoadFunction(load) => load.revision.to_string(),
+        Effect::RetireRevision(revision) => revision.to_string(),
+        Effect::ReadCatalog { .. }
+        | Effect::Proceed(_)
         | Effect::CreateBinding { .. }
         | Effect::DeleteBinding(_)
         | Effect::AbandonBinding { .. }
         | Effect::Delete(_)
         | Effect::Timer(_)
-        | Effect::EraseKey(_) => "word".into(),
+        | Effect::EraseKey(_) => String::new(),
+    };
+    format!("{} {which}", word(effect))
+}
+
+/// The effect in a word.
+fn word(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Proceed(_) => "proceed",
+        Effect::CreateBinding { .. } => "create binding",
+        Effect::DeleteBinding(_) => "delete binding",
+        Effect::AbandonBinding { .. } => "abandon binding",
+        Effect::Delete(_) => "delete",
+        Effect::Timer(_) => "timer",
+        Effect::EraseKey(_) => "erase key",
+        Effect::ReadCatalog { .. } => "read catalog",
+        Effect::Provision { .. } => "provision",
+        Effect::PollInstance { .. } => "poll instance",
+        Effect::Deprovision { .. } => "deprovision",
+        Effect::Bind { .. } => "bind",
+        Effect::PollBinding { .. } => "poll binding",
+        Effect::Unbind { .. } => "unbind",
+        Effect::PrepareBaseImage { .. } => "prepare base image",
+        Effect::BuildImage(_) => "build image",
+        Effect::LoadFunction(_) => "load function",
+        Effect::RetireRevision(_) => "retire revision",
+        Effect::ServeApi { .. } => "serve api",
     }
 }
 

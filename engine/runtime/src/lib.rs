@@ -15,6 +15,7 @@ mod clock;
 mod commands;
 mod fold;
 mod hands;
+mod hold;
 mod ledger;
 mod node;
 mod reactor;
