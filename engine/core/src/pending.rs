@@ -188,12 +188,12 @@ fn provision(
     target: ServiceTarget,
     call: ServiceCall,
 ) -> Option<Effect> {
-    let secret_parameters = sealed(world, key, &state.spec.secret_parameters)?;
+    let secret_parameters = sealed(world, key, &state.wish.secrets)?;
     let schema = schema(world, key, state, &secret_parameters, Schema::Create);
     Some(Effect::Provision {
         target,
         call,
-        parameters: state.spec.parameters.clone(),
+        parameters: state.wish.parameters.value(),
         secret_parameters,
         schema,
     })
@@ -215,10 +215,10 @@ fn schema(
     if secrets.is_empty() {
         return Value::Null;
     }
-    let class = Name::new(&*state.spec.service_class)
+    let class = Name::new(&*state.wish.class)
         .ok()
         .and_then(|name| world.class(&key.neighbour(Kind::ServiceClass, &name)));
-    let plan = class.and_then(|class| class.plan(&state.spec.service_plan));
+    let plan = class.and_then(|class| class.plan(&state.wish.plan));
     plan.map_or(Value::Null, |plan| match which {
         Schema::Create => plan.schemas.create.clone(),
         Schema::Bind => plan.schemas.bind.clone(),
@@ -269,13 +269,13 @@ fn binding(world: &World, key: &ResourceKey, state: &Binding, when: When) -> Opt
             binding,
         });
     }
-    let secret_parameters = sealed(world, key, &state.spec.secret_parameters)?;
+    let secret_parameters = sealed(world, key, &state.wish.secrets)?;
     let schema = schema(world, key, instance, &secret_parameters, Schema::Bind);
     Some(Effect::Bind {
         target,
         call,
         binding,
-        parameters: state.spec.parameters.clone(),
+        parameters: state.wish.parameters.value(),
         secret_parameters,
         schema,
     })

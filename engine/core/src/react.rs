@@ -144,7 +144,7 @@ impl Wanted {
             let effect = Effect::CreateBinding {
                 key: binding,
                 instance: instance.id,
-                spec: instance.spec.binding.clone(),
+                spec: instance.wish.binding.spec(),
             };
             self.0.push((BINDING, effect));
         }

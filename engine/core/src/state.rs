@@ -111,9 +111,9 @@ impl State {
             }
             Self::Class(state) => vec![key(Kind::ServiceBroker, &state.broker)],
             Self::Instance(state) => {
-                let mut named = all(Kind::Secret, &state.spec.secret_parameters);
-                named.extend(all(Kind::Secret, &state.spec.binding.secret_parameters));
-                if let Ok(class) = Name::new(&*state.spec.service_class) {
+                let mut named = all(Kind::Secret, &state.wish.secrets);
+                named.extend(all(Kind::Secret, &state.wish.binding.secrets));
+                if let Ok(class) = Name::new(&*state.wish.class) {
                     named.push(key(Kind::ServiceClass, &class));
                 }
                 if let Some(attempt) = state.life.attempt() {

@@ -166,7 +166,7 @@ fn life<A, M>(life: &Life<A, M>, waits_for: impl FnOnce() -> Vec<String>) -> Opt
 
 pub(crate) fn instance(world: &World, key: &ResourceKey, state: &Instance) -> Shown {
     let waits_for = || {
-        let missing = decide::instance::ordered(world, key, &state.spec).err();
+        let missing = decide::instance::ordered(world, key, &state.wish).err();
         missing.into_iter().collect()
     };
     if let Some(shown) = life(&state.life, waits_for) {
@@ -211,7 +211,7 @@ fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
         }
         let absent =
             |name: &&engine_model::Name| world.secret(&key.neighbour(Kind::Secret, name)).is_none();
-        let missing = state.spec.secret_parameters.iter().filter(absent);
+        let missing = state.wish.secrets.iter().filter(absent);
         missing
             .map(|name| format!("secret {name} does not exist yet"))
             .collect()

@@ -1,11 +1,9 @@
 //! A service binding: a life at a broker, whose fruit is credentials.
 
-use std::sync::Arc;
-
 use engine_model::broker::BoundCredentials;
-use engine_model::spec::BindingSpec;
 use engine_model::{BindingEvent, BindingId, InstanceId, ResourceId, Timestamp};
 
+use super::wish::BindingWish;
 use super::{Illegal, Leftover, Scene};
 use crate::life::{Attempt, Change, Life};
 
@@ -14,7 +12,7 @@ use crate::life::{Attempt, Change, Life};
 pub(crate) struct Binding {
     pub(crate) id: ResourceId,
     pub(crate) instance: InstanceId,
-    pub(crate) spec: Arc<BindingSpec>,
+    pub(crate) wish: BindingWish,
     pub(crate) life: Life<BindingId, Box<BoundCredentials>>,
 }
 
@@ -33,7 +31,7 @@ impl Binding {
             return Ok(Some(Self {
                 id: *id,
                 instance: *instance,
-                spec: Arc::new(spec.clone()),
+                wish: BindingWish::of(spec),
                 life: Life::new(),
             }));
         };

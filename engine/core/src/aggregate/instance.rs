@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use engine_model::spec::InstanceSpec;
 use engine_model::{InstanceEvent, InstanceId, Name};
 
+use super::wish::Wish;
 use super::{Illegal, Scene};
 use crate::life::{Attempt, Change, Life};
 
@@ -24,7 +24,7 @@ pub(crate) type There = ();
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
-    pub(crate) spec: Arc<InstanceSpec>,
+    pub(crate) wish: Arc<Wish>,
     pub(crate) dashboard_url: Option<Box<str>>,
     pub(crate) life: Life<Ordered, There>,
 }
@@ -41,7 +41,7 @@ impl Instance {
             };
             return Ok(Some(Self {
                 id: *id,
-                spec: Arc::new(spec.clone()),
+                wish: Arc::new(Wish::of(spec)),
                 dashboard_url: None,
                 life: Life::new(),
             }));

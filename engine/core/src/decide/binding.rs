@@ -142,7 +142,7 @@ pub(crate) fn next(world: &World, key: &ResourceKey, now: Timestamp) -> Vec<Even
     }
     let changes = match &life.stage {
         Stage::Waiting => {
-            let secrets = &binding.spec.secret_parameters;
+            let secrets = &binding.wish.secrets;
             let free = instance.life.is_made() && secrets_stored(world, key, secrets).is_ok();
             let bindable = instance
                 .life
@@ -175,7 +175,7 @@ fn retry(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             let instance = instance_of(ask.world, ask.key, binding)
                 .filter(|instance| instance.life.is_made())
                 .ok_or_else(|| refuse::not_ready(ask.key, "its service instance is not there"))?;
-            secrets_stored(ask.world, ask.key, &binding.spec.secret_parameters)
+            secrets_stored(ask.world, ask.key, &binding.wish.secrets)
                 .map_err(|missing| refuse::not_ready(ask.key, &missing))?;
             vec![Change::Requested(attempt(
                 instance,

@@ -11,6 +11,7 @@ use super::delete::{self, Writes};
 use super::{Ask, Decision};
 use crate::aggregate::class::Class;
 use crate::aggregate::instance::{self, Instance, Ordered, There};
+use crate::aggregate::wish::Wish;
 use crate::life::{self, Attempt, Change, Retry, Stage};
 use crate::operation::Step;
 use crate::pace::OPERATION_MS_MAX;
@@ -42,7 +43,7 @@ fn create(ask: &Ask<'_>, spec: &InstanceSpec) -> Result<Decision, Rejection> {
         id,
         spec: spec.clone(),
     }];
-    if let Ok(ordered) = ordered(ask.world, ask.key, spec) {
+    if let Ok(ordered) = ordered(ask.world, ask.key, &Wish::of(spec)) {
         let request = Change::Requested(attempt(id, 1, ordered));
         events.push(instance::event(request, None, ask.now));
     }
@@ -54,11 +55,11 @@ fn wrapped(events: Vec<InstanceEvent>) -> Vec<Event> {
 }
 
 fn check(ask: &Ask<'_>, spec: &InstanceSpec) -> Result<(), Rejection> {
-    let (_, class) = offered(ask.world, ask.key, spec)
+    let class = offered(ask.world, ask.key, &spec.service_class)
         .map_err(|reason| Rejection::new(Code::MissingReference, reason))?;
     let plan = class
         .plan(&spec.service_plan)
-        .ok_or_else(|| no_plan(spec, class))?;
+        .ok_or_else(|| no_plan(&spec.service_class, &spec.service_plan, class))?;
     for (field, value) in [
         ("parameters", &spec.parameters),
         ("binding.parameters", &spec.binding.parameters),
@@ -107,7 +108,7 @@ fn or_empty(parameters: &Value) -> Value {
     }
 }
 
-fn no_plan(spec: &InstanceSpec, class: &Class) -> Rejection {
+fn no_plan(service_class: &str, service_plan: &str, class: &Class) -> Rejection {
     let plans: Vec<&str> = class
         .offering
         .plans
@@ -116,41 +117,44 @@ fn no_plan(spec: &InstanceSpec, class: &Class) -> Rejection {
         .collect();
     let text = format!(
         "service class {} has no plan {}; it has: {}",
-        spec.service_class,
-        spec.service_plan,
+        shown(service_class),
+        shown(service_plan),
         plans.join(", ")
     );
     Rejection::new(Code::MissingReference, text)
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(80).collect()
 }
 
 /// The class of an instance, if it is offered.
 fn offered<'a>(
     world: &'a World,
     key: &ResourceKey,
-    spec: &InstanceSpec,
-) -> Result<(ResourceKey, &'a Class), String> {
-    let shown: String = spec.service_class.chars().take(80).collect();
+    service_class: &str,
+) -> Result<&'a Class, String> {
+    let shown = shown(service_class);
     let absent = || {
         format!(
             "service class {shown} does not exist; `dispatch get serviceclasses` lists those that \
              do, and a new broker's appear when its catalog has been read"
         )
     };
-    let name = Name::new(&*spec.service_class).map_err(|_| absent())?;
-    let class_key = key.neighbour(Kind::ServiceClass, &name);
-    let class = world.class(&class_key).ok_or_else(absent)?;
+    let name = Name::new(service_class).map_err(|_| absent())?;
+    let class = world
+        .class(&key.neighbour(Kind::ServiceClass, &name))
+        .ok_or_else(absent)?;
+    let broker = &class.broker;
     if !class.offered {
         return Err(format!(
-            "service class {shown} is no longer offered by broker {}",
-            class.broker
+            "service class {shown} is no longer offered by broker {broker}"
         ));
     }
-    let broker = key.neighbour(Kind::ServiceBroker, &class.broker);
-    match world.broker(&broker) {
-        Some(broker) if !broker.deleting => Ok((class_key, class)),
+    match world.broker(&key.neighbour(Kind::ServiceBroker, broker)) {
+        Some(state) if !state.deleting => Ok(class),
         Some(_) | None => Err(format!(
-            "broker {} of service class {shown} is going",
-            class.broker
+            "broker {broker} of service class {shown} is being deleted"
         )),
     }
 }
@@ -159,13 +163,13 @@ fn offered<'a>(
 pub(crate) fn ordered(
     world: &World,
     key: &ResourceKey,
-    spec: &InstanceSpec,
+    wish: &Wish,
 ) -> Result<(Ordered, i64), String> {
-    let (_, class) = offered(world, key, spec)?;
+    let class = offered(world, key, &wish.class)?;
     let plan = class
-        .plan(&spec.service_plan)
-        .ok_or_else(|| no_plan(spec, class).message)?;
-    secrets_stored(world, key, &spec.secret_parameters)?;
+        .plan(&wish.plan)
+        .ok_or_else(|| no_plan(&wish.class, &wish.plan, class).message)?;
+    secrets_stored(world, key, &wish.secrets)?;
     let ordered = Ordered {
         broker: class.broker.clone(),
         service_id: class.offering.id.as_str().into(),
@@ -174,7 +178,8 @@ pub(crate) fn ordered(
     };
     let own = plan
         .maximum_polling_duration
-        .and_then(|s| i64::try_from(s).ok());
+        .and_then(|s| i64::try_from(s).ok())
+        .filter(|s| *s > 0);
     let limit_ms = own.map_or(OPERATION_MS_MAX, |s| {
         s.saturating_mul(1000).min(OPERATION_MS_MAX)
     });
@@ -248,7 +253,7 @@ pub(crate) fn next(world: &World, key: &ResourceKey, now: Timestamp) -> Vec<Even
         return Vec::new();
     };
     let changes = match &instance.life.stage {
-        Stage::Waiting => match ordered(world, key, &instance.spec) {
+        Stage::Waiting => match ordered(world, key, &instance.wish) {
             Ok(ordered) => {
                 let number = instance.life.attempts + 1;
                 vec![Change::Requested(attempt(instance.id, number, ordered))]
@@ -298,7 +303,7 @@ fn retry(ask: &Ask<'_>) -> Result<Decision, Rejection> {
     let changes = match life::retry(&instance.life, instance.id.0, ask.now) {
         Retry::Changes(changes) => changes,
         Retry::Request => {
-            let ordered = ordered(ask.world, ask.key, &instance.spec)
+            let ordered = ordered(ask.world, ask.key, &instance.wish)
                 .map_err(|missing| refuse::not_ready(ask.key, &missing))?;
             let number = instance.life.attempts + 1;
             vec![Change::Requested(attempt(instance.id, number, ordered))]

@@ -1,0 +1,89 @@
+//! Base images and images.
+
+use engine_model::{Code, Command, Kind, Status};
+
+use crate::support::*;
+
+fn base() -> engine_model::ResourceKey {
+    key(Kind::BaseImage, "base")
+}
+
+fn image() -> engine_model::ResourceKey {
+    key(Kind::Image, "python")
+}
+
+#[test]
+fn an_image_waits_for_its_base_image_and_is_built_in_the_commit_that_finds_it_ready() {
+    let mut platform = Platform::new();
+    platform.must(image(), create(image_spec("base", "requests")));
+    let (status, reason) = platform.status(Kind::Image, "python");
+    assert_eq!(status, Status::Initialized);
+    assert_eq!(reason, ["base image base does not exist yet"]);
+    platform.must(base(), create(base_image_spec("python3")));
+    platform.run();
+    assert_eq!(platform.status(Kind::Image, "python").0, Status::Ready);
+    platform.must(key(Kind::Image, "two"), create(image_spec("base", "")));
+    assert_eq!(
+        platform.history(Kind::Image, "two"),
+        ["Created", "BuildRequested"]
+    );
+}
+
+#[test]
+fn a_base_image_that_no_node_can_run_is_an_error_and_its_images_say_so() {
+    let mut platform = Platform::new();
+    platform.must(base(), create(base_image_spec("cobol")));
+    platform.must(image(), create(image_spec("base", "")));
+    platform.run();
+    let expected = (Status::Error, vec!["no language pack for cobol".into()]);
+    assert_eq!(platform.status(Kind::BaseImage, "base"), expected);
+    let (status, reason) = platform.status(Kind::Image, "python");
+    assert_eq!(status, Status::Initialized);
+    assert_eq!(
+        reason,
+        ["base image base is in error: no language pack for cobol"]
+    );
+    platform.must(base(), Command::Retry);
+    platform.run();
+    assert_eq!(platform.status(Kind::BaseImage, "base"), expected);
+    platform.must(base(), update(base_image_spec("python3")));
+    platform.run();
+    assert_eq!(platform.status(Kind::Image, "python").0, Status::Ready);
+}
+
+#[test]
+fn another_language_of_the_base_image_rebuilds_its_images() {
+    let mut platform = Platform::new();
+    platform.must(base(), create(base_image_spec("python3")));
+    platform.must(image(), create(image_spec("base", "")));
+    platform.run();
+    platform.must(base(), update(base_image_spec("nodejs")));
+    assert_eq!(platform.status(Kind::BaseImage, "base").0, Status::Updating);
+    platform.run();
+    let history = platform.history(Kind::Image, "python");
+    assert_eq!(history[3..], ["BuildRequested", "Built"]);
+    platform.check();
+}
+
+#[test]
+fn a_failed_build_says_why_and_can_be_retried() {
+    let mut platform = Platform::new();
+    platform.must(base(), create(base_image_spec("python3")));
+    platform.run();
+    platform.must(image(), create(image_spec("base", "bad")));
+    platform.run();
+    assert_eq!(
+        platform.status(Kind::Image, "python"),
+        (Status::Error, vec!["no such package".into()])
+    );
+    platform.must(image(), Command::Retry);
+    assert_eq!(platform.status(Kind::Image, "python").0, Status::Creating);
+    platform.run();
+    platform.must(image(), update(image_spec("base", "requests")));
+    platform.run();
+    assert_eq!(platform.status(Kind::Image, "python").0, Status::Ready);
+    assert_eq!(
+        platform.refused(image(), Command::Retry).code,
+        Code::NotReady
+    );
+}
