@@ -22,7 +22,7 @@ use crate::decide::binding::{Bind, Unbind};
 use crate::decide::instance::{Deprovision, Provision, Update};
 use crate::decide::poll::Poll;
 use crate::decide::{Context, PlanIds, Reply, Verdict, binding, instance, outcome, poll};
-use crate::job::Workshop;
+use crate::job::{Failure, Workshop};
 use crate::record::{Backing, Home, Instance, Stage};
 use crate::server;
 use crate::store::Store;
@@ -102,7 +102,7 @@ pub(crate) struct Desk {
     records: HashMap<String, Instance>,
     servers: HashMap<String, server::Handle>,
     supervisors: TaskTracker,
-    jobs: JoinSet<Result<(), String>>,
+    jobs: JoinSet<Result<(), Failure>>,
     /// What each running job works on.
     running: HashMap<Target, Running>,
     by_task: HashMap<Id, Target>,
@@ -118,7 +118,7 @@ struct Running {
 
 enum Event {
     Asked(Request),
-    Ended(Result<(Id, Result<(), String>), JoinError>),
+    Ended(Result<(Id, Result<(), Failure>), JoinError>),
     Stop,
 }
 
@@ -274,13 +274,14 @@ impl Desk {
         Ok(())
     }
 
-    async fn conclude(&mut self, ended: Result<(Id, Result<(), String>), JoinError>) {
+    async fn conclude(&mut self, ended: Result<(Id, Result<(), Failure>), JoinError>) {
         let (task, result) = match ended {
             Ok((task, result)) => (task, result),
-            Err(error) => (
-                error.id(),
-                Err("failed to finish: the work broke off".to_owned()),
-            ),
+            Err(error) if error.is_cancelled() => (error.id(), Err(Failure::Unfinished)),
+            Err(error) => {
+                let text = "failed to finish: the work broke down".to_owned();
+                (error.id(), Err(Failure::Failed(text)))
+            }
         };
         let Some(target) = self.by_task.remove(&task) else {
             return;
@@ -294,6 +295,13 @@ impl Desk {
         let overtaken = work::operation_of(record, target.binding_id.as_deref())
             .is_none_or(|operation| operation.id != job.operation);
         if !overtaken {
+            let result = match result {
+                Ok(()) => Ok(()),
+                Err(Failure::Failed(text)) => Err(text),
+                // Nothing but the end of the broker leaves what is wanted unfinished. It stays due,
+                // and the next broker does it.
+                Err(Failure::Unfinished) => return,
+            };
             let now = chrono::Utc::now().timestamp();
             let binding_id = target.binding_id.as_deref();
             let record = outcome::ended(record.clone(), binding_id, result, now);
@@ -376,7 +384,7 @@ impl Desk {
     }
 
     /// Records what a job achieved that ended while the broker was stopping.
-    async fn by_task_ended(&mut self, ended: Result<(Id, Result<(), String>), JoinError>) {
+    async fn by_task_ended(&mut self, ended: Result<(Id, Result<(), Failure>), JoinError>) {
         let Ok((task, Ok(()))) = ended else { return };
         let Some(target) = self.by_task.remove(&task) else {
             return;

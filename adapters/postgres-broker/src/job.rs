@@ -37,6 +37,24 @@ pub(crate) enum Error {
     TimedOut,
 }
 
+/// How work ended that was not done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Failure {
+    /// It was halted, or the broker is stopping: it may still be due.
+    Unfinished,
+    /// It failed. The text is for the platform's user.
+    Failed(String),
+}
+
+impl Error {
+    fn is_unfinished(&self) -> bool {
+        matches!(
+            self,
+            Self::Sql(sql::Error::Halted) | Self::Server(server::Error::Stopping)
+        )
+    }
+}
+
 /// What is to be done, with what it needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
@@ -98,29 +116,32 @@ impl Workshop {
     }
 }
 
-/// Does the work, in its turn, within its time. The error is a text for the platform's user.
+/// Does the work, in its turn, within its time.
 pub(crate) async fn perform(
     workshop: Arc<Workshop>,
     instance: Instance,
     server: Option<server::Handle>,
     work: Work,
     halt: CancellationToken,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let permit = tokio::select! {
         permit = workshop.permits.acquire() => permit,
-        () = halt.cancelled() => return Err(chain(&Error::Sql(sql::Error::Halted))),
+        () = halt.cancelled() => return Err(Failure::Unfinished),
     };
-    let _permit = permit.map_err(|_| "the broker is stopping".to_owned())?;
+    let _permit = permit.map_err(|_| Failure::Unfinished)?;
     let worked = with_retries(&workshop, &instance, server.as_ref(), &work, &halt);
     let result = match timeout(workshop.limits.operation_timeout, worked).await {
         Ok(result) => result,
         Err(_) => Err(Error::TimedOut),
     };
     let Err(error) = result else { return Ok(()) };
+    if error.is_unfinished() {
+        return Err(Failure::Unfinished);
+    }
     make_good(&instance, server.as_ref(), &work).await;
     let text = format!("failed to {}", chain(&error));
     tracing::warn!(instance.id = %instance.id, work = work.progress(), error = text, "work failed");
-    Err(text)
+    Err(Failure::Failed(text))
 }
 
 async fn with_retries(

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     AZURE, BASIC50, POSTGRESQL, Platform, SHARED_DB, SharedServer, TestBroker, config, connect,
-    eventually, ids, instance_body, postmasters, shared_config,
+    eventually, ids, instance_body, postmasters, seeded_state, shared_config,
 };
 
 const LATER: &str = "accepts_incomplete=true";
@@ -129,7 +129,7 @@ async fn a_dedicated_server_is_finished_by_the_next_broker_and_never_doubled() {
 
 #[tokio::test]
 async fn a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::broker_process", "--ignored"])
         .env(STATE_VARIABLE, state.path())

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use crate::support::{
     AZURE, BASIC50, BASIC100, Platform, TestBroker, config, connect, connect_plain, ids,
-    postmasters,
+    postmasters, seeded_state,
 };
 
 const INSTANCE: &str = "/v2/service_instances/i";
@@ -33,7 +33,7 @@ async fn update(platform: &Platform, change: Value) {
 
 #[tokio::test]
 async fn a_whole_life() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let broker = TestBroker::start(config(state.path())).await;
     let platform = &broker.platform;
     let story = json!({
@@ -113,7 +113,7 @@ async fn a_whole_life() {
 
 #[tokio::test]
 async fn an_update_moves_to_the_other_plan_and_to_other_firewall_rules() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let broker = TestBroker::start(config(state.path())).await;
     let platform = &broker.platform;
     platform.provision_dedicated("i", BASIC50).await;
@@ -167,7 +167,7 @@ async fn an_update_moves_to_the_other_plan_and_to_other_firewall_rules() {
 
 #[tokio::test]
 async fn an_update_that_the_server_refuses_leaves_it_as_it_was() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let catalog = state.path().join("catalog.yaml");
     let example = std::fs::read_to_string(crate::support::catalog()).unwrap();
     std::fs::write(
@@ -200,7 +200,7 @@ async fn an_update_that_the_server_refuses_leaves_it_as_it_was() {
 
 #[tokio::test]
 async fn a_delete_right_after_a_create_leaves_no_process_and_no_file() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let broker = TestBroker::start(config(state.path())).await;
     let platform = &broker.platform;
     let body = crate::support::instance_body(AZURE, BASIC50);

@@ -2,13 +2,15 @@
 
 use rustix::process::{Signal, kill_process};
 
-use crate::support::{AZURE, BASIC50, TestBroker, config, connect, eventually, ids, postmasters};
+use crate::support::{
+    AZURE, BASIC50, TestBroker, config, connect, eventually, ids, postmasters, seeded_state,
+};
 
 const LATER: &str = "accepts_incomplete=true";
 
 #[tokio::test]
 async fn a_server_that_dies_is_started_again() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let broker = TestBroker::start(config(state.path())).await;
     let platform = &broker.platform;
     platform.provision_dedicated("i", BASIC50).await;
@@ -37,7 +39,7 @@ async fn a_server_that_dies_is_started_again() {
 
 #[tokio::test]
 async fn servers_end_with_the_broker_and_come_back_on_the_same_port() {
-    let state = tempfile::tempdir().unwrap();
+    let state = seeded_state();
     let broker = TestBroker::start(config(state.path())).await;
     for id in ["i", "j"] {
         broker.platform.provision_dedicated(id, BASIC50).await;

@@ -211,7 +211,7 @@ async fn a_server_that_is_not_there_fails_the_provision_and_the_instance_can_be_
     let state = tempfile::tempdir().unwrap();
     let server = SharedServer::start();
     let mut config = shared_config(state.path(), &server);
-    config.limits.operation_timeout = std::time::Duration::from_secs(2);
+    config.limits.operation_timeout = std::time::Duration::from_millis(500);
     drop(server);
     let broker = TestBroker::start(config).await;
     let platform = &broker.platform;

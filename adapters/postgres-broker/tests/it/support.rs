@@ -3,6 +3,7 @@
 mod broker;
 mod platform;
 mod postgres;
+mod seed;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use broker::{TestBroker, postmasters};
 pub(crate) use platform::{Platform, ids, instance_body};
 pub(crate) use postgres::{SharedServer, connect, connect_plain};
+pub(crate) use seed::seeded_state;
 
 use adapter_postgres_broker::{Config, SharedServer as SharedConfig};
 

@@ -66,7 +66,9 @@ impl TestBroker {
     /// Stops it; returns whether it ended gracefully.
     pub(crate) async fn stop(mut self) -> bool {
         self.stop.cancel();
-        self.join.take().expect("it runs").await.unwrap().unwrap()
+        let graceful = self.join.take().expect("it runs").await.unwrap().unwrap();
+        super::seed::keep(&self.state_dir);
+        graceful
     }
 }
 
