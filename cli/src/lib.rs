@@ -24,7 +24,10 @@ pub fn main() -> ExitCode {
     if matches!(cli.command, Command::SandboxLauncher) {
         adapter_sandbox::launcher_main()
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             output::note(&format!("dispatch: cannot start: {error}"));

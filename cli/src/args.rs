@@ -1,0 +1,635 @@
+//! What one can type.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use engine_model::Kind;
+
+use crate::output::Format;
+
+/// Functions with the services they need, orchestrated by events.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dispatch",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "EXAMPLES:\n  dispatch up\n  dispatch create -f seed.yaml\n  dispatch \
+    create serviceinstance azure-pg azure-postgresql basic50 --params '{\"location\":\"westus\"}'\
+    \n  dispatch get serviceinstance azure-pg --wait\n  dispatch exec hello-py --wait --input \
+    '{\"name\":\"Jon\"}'\n\nEXIT CODES: 0 done, 1 failed or refused, 2 wrong usage, 3 the function \
+    failed, 4 what was waited for ended in ERROR, 5 the server cannot be reached"
+)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Configuration file [default: ~/.dispatch/config.json]
+    #[arg(long, global = true, env = "DISPATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Host of the REST API
+    #[arg(long, global = true, env = "DISPATCH_HOST")]
+    pub host: Option<String>,
+    /// Port of the REST API
+    #[arg(long, global = true, env = "DISPATCH_PORT")]
+    pub port: Option<u16>,
+    /// Scheme of the REST API: http or https
+    #[arg(long, global = true, env = "DISPATCH_SCHEME")]
+    pub scheme: Option<String>,
+    /// Organization to work in
+    #[arg(long, global = true, env = "DISPATCH_ORGANIZATION")]
+    pub organization: Option<String>,
+    /// Take the server's certificate unchecked
+    #[arg(long, global = true, env = "DISPATCH_INSECURE")]
+    pub insecure: bool,
+    /// Bearer token for the REST API
+    #[arg(long, global = true, env = "DISPATCH_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Where NATS listens; 'none' uses the REST API only
+    #[arg(long, global = true, env = "DISPATCH_NATS", value_name = "URL")]
+    pub nats: Option<String>,
+    /// How to show data
+    #[arg(short, long, global = true, value_enum)]
+    pub output: Option<Format>,
+    /// Show data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Seconds to wait for an answer or, with --wait, for the end
+    #[arg(
+        long,
+        global = true,
+        env = "DISPATCH_WAIT_TIMEOUT",
+        value_name = "SECONDS"
+    )]
+    pub wait_timeout: Option<u64>,
+}
+
+impl Global {
+    /// How data is to be shown.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            self.output.unwrap_or(Format::Table)
+        }
+    }
+
+    /// How long an answer may take.
+    #[must_use]
+    pub fn answer_within(&self) -> Duration {
+        Duration::from_secs(self.wait_timeout.unwrap_or(30))
+    }
+
+    /// How long `--wait` waits: a database at a provider takes ten minutes and more.
+    #[must_use]
+    pub fn wait_within(&self) -> Duration {
+        Duration::from_secs(self.wait_timeout.unwrap_or(3600))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a data directory, keys, certificates and a configuration file
+    Install(Install),
+    /// Run all of Dispatch in one process, with its own NATS server
+    Up(Up),
+    /// Run Dispatch against an existing NATS server
+    Serve(Serve),
+    /// Run a service broker
+    #[command(subcommand)]
+    Broker(Broker),
+    /// Make a resource, or all of a file's
+    Create(Create),
+    /// Replace the resources of a file
+    Update(Batch),
+    /// Show resources
+    Get(Get),
+    /// Take a resource away, or all of a file's
+    Delete(Delete),
+    /// Run a function
+    Exec(Exec),
+    /// Show everything that happened to a resource
+    History {
+        /// Its kind
+        #[arg(value_parser = kind)]
+        kind: Kind,
+        /// Its name
+        name: String,
+    },
+    /// Read a broker's catalog now
+    Refresh {
+        /// The broker
+        name: String,
+    },
+    /// Try again what failed
+    Retry {
+        /// The resource's kind
+        #[arg(value_parser = kind)]
+        kind: Kind,
+        /// The resource's name
+        name: String,
+    },
+    /// End a service instance on record, without a call to its broker
+    Abandon {
+        /// The instance
+        name: String,
+        /// Why; kept on record
+        #[arg(long)]
+        reason: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make the views anew from the log
+    Rebuild,
+    /// Show what could not be processed, or try it again
+    Deadletters {
+        /// Try this one again
+        #[arg(long, value_name = "NUMBER")]
+        retry: Option<u64>,
+    },
+    /// Seal a secret for a command that is sent by other means
+    Seal {
+        /// A file with the secret's JSON, '-' for standard input
+        file: PathBuf,
+    },
+    /// Show what the server is
+    Info,
+    /// Show the versions of client and server
+    Version,
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Fork sandboxes for a worker; not for people
+    #[command(hide = true, name = "sandbox-launcher")]
+    SandboxLauncher,
+}
+
+/// `install`
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  dispatch install -f docs/examples/config.yaml")]
+pub struct Install {
+    /// The server's configuration (YAML)
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Where everything is kept [default: ~/.dispatch]
+    #[arg(short, long, value_name = "DIR")]
+    pub destination: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `up`
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:\n  dispatch up\n  dispatch up --nats-server \
+    /opt/nats/nats-server --destination /var/lib/dispatch")]
+pub struct Up {
+    /// Where everything is kept [default: ~/.dispatch]
+    #[arg(short, long, value_name = "DIR")]
+    pub destination: Option<PathBuf>,
+    /// The nats-server executable, 2.12 or newer
+    #[arg(long, env = "DISPATCH_NATS_SERVER", value_name = "FILE")]
+    pub nats_server: Option<PathBuf>,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "EXAMPLE:\n  dispatch serve --nats-url nats://a:4222,nats://b:4222 \
+    --nats-credentials engine.json --roles engine,worker"
+)]
+pub struct Serve {
+    /// Where keys, views and layers are kept [default: ~/.dispatch]
+    #[arg(short, long, value_name = "DIR")]
+    pub destination: Option<PathBuf>,
+    /// NATS servers, comma-separated
+    #[arg(long, value_name = "URLS")]
+    pub nats_url: String,
+    /// A 0600 file with {"username":…,"password":…} of a user that may do everything below dispatch.>
+    #[arg(long, value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+    /// What this node does
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "engine,worker,gateway,rest,views"
+    )]
+    pub roles: Vec<String>,
+}
+
+/// `broker`
+#[derive(Debug, Subcommand)]
+pub enum Broker {
+    /// An Open Service Broker for PostgreSQL
+    #[command(after_help = "EXAMPLE:\n  dispatch broker postgres --catalog \
+        docs/examples/azure-catalog.yaml --state-dir /var/lib/pg-broker --username platform \
+        --password-file secret.txt --listen 127.0.0.1:8088")]
+    Postgres(PostgresBroker),
+}
+
+/// `broker postgres`
+#[derive(Debug, Args)]
+pub struct PostgresBroker {
+    /// What is offered (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub catalog: PathBuf,
+    /// Where instances are kept
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+    /// The platform's user name
+    #[arg(long, default_value = "dispatch")]
+    pub username: String,
+    /// A file with the platform's password
+    #[arg(long, value_name = "FILE")]
+    pub password_file: PathBuf,
+    /// A file with the URL of the server in which plans of kind 'shared' make databases
+    #[arg(long, value_name = "FILE")]
+    pub server_url_file: Option<PathBuf>,
+    /// Where PostgreSQL's executables are
+    #[arg(long, value_name = "DIR")]
+    pub postgres_bin: Option<PathBuf>,
+    /// Write the address to this file once it is listened on
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+}
+
+/// `create`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "EXAMPLES:\n  dispatch create -f seed.yaml\n  dispatch create image \
+    python3-pg python3-base --runtime-deps requirements.txt\n  dispatch create function \
+    python3-pg pg-example postgres.py --service azure-pg\n  dispatch create function pg-example \
+    ./src --image python3-pg --handler postgres.handle"
+)]
+pub struct Create {
+    /// What a file holds
+    #[command(flatten)]
+    pub batch: OptionalBatch,
+    /// One resource
+    #[command(subcommand)]
+    pub one: Option<CreateOne>,
+}
+
+/// Resources of a file.
+#[derive(Debug, Args)]
+pub struct Batch {
+    /// A YAML file with one document per resource; '-' for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where the files that it names lie [default: the directory of FILE]
+    #[arg(short, long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Tag everything with this application
+    #[arg(short, long)]
+    pub application: Option<String>,
+}
+
+/// Resources of a file, if one is named.
+#[derive(Debug, Args)]
+pub struct OptionalBatch {
+    /// A YAML file with one document per resource; '-' for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Where the files that it names lie [default: the directory of FILE]
+    #[arg(short, long, value_name = "DIR", requires = "file")]
+    pub work_dir: Option<PathBuf>,
+    /// Tag everything with this application
+    #[arg(short, long, requires = "file")]
+    pub application: Option<String>,
+}
+
+/// What all single resources understand.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Tag it with this application
+    #[arg(short, long)]
+    pub application: Option<String>,
+    /// Wait until it is READY
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// One resource to be made.
+#[derive(Debug, Subcommand)]
+pub enum CreateOne {
+    /// An interpreter and its root
+    #[command(name = "base-image", visible_aliases = ["baseimage"])]
+    BaseImage {
+        /// Its name
+        name: String,
+        /// Where it comes from; 'host' for this machine's own interpreter
+        image_url: String,
+        /// The language pack
+        #[arg(long)]
+        language: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A base image with dependencies
+    Image {
+        /// Its name
+        name: String,
+        /// The base image
+        base_image: String,
+        /// The language's own manifest: requirements.txt or package.json
+        #[arg(long, value_name = "FILE")]
+        runtime_deps: Option<PathBuf>,
+        /// Packages of the operating system: {"packages":[{"name":…,"version":…}]}
+        #[arg(long, value_name = "FILE")]
+        system_deps: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Something to run: IMAGE NAME FILE, or NAME PATH --image IMAGE
+    Function(CreateFunction),
+    /// A map of strings
+    Secret {
+        /// Its name
+        name: String,
+        /// A JSON file with a map of strings; '-' for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A broker of services
+    #[command(name = "servicebroker", visible_aliases = ["service-broker"])]
+    ServiceBroker {
+        /// Its name
+        name: String,
+        /// The URL below which /v2/catalog lies
+        url: String,
+        /// Basic authentication: the user
+        #[arg(long, requires = "password_file")]
+        username: Option<String>,
+        /// Basic authentication: a file with the password
+        #[arg(long, value_name = "FILE", requires = "username")]
+        password_file: Option<PathBuf>,
+        /// Bearer authentication: a file with the token
+        #[arg(long, value_name = "FILE", conflicts_with = "username")]
+        token_file: Option<PathBuf>,
+        /// PEM certificates to trust besides the system's
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// An instance of a service class in one of its plans
+    #[command(name = "serviceinstance", visible_aliases = ["service-instance"])]
+    ServiceInstance(CreateServiceInstance),
+    /// An HTTP endpoint in front of a function
+    Api(CreateApi),
+    /// A label for resources that belong together
+    #[command(visible_aliases = ["app"])]
+    Application {
+        /// Its name
+        name: String,
+    },
+    /// A tenant
+    Organization {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `create function`
+#[derive(Debug, Args)]
+pub struct CreateFunction {
+    /// IMAGE NAME FILE, or NAME PATH with --image
+    #[arg(num_args = 2..=3, required = true, value_names = ["NAME", "PATH"])]
+    pub words: Vec<String>,
+    /// The image
+    #[arg(long)]
+    pub image: Option<String>,
+    /// What to call: module.function for Python, a module's path for Node
+    #[arg(long)]
+    pub handler: Option<String>,
+    /// A file with the JSON schema of the input
+    #[arg(long, value_name = "FILE")]
+    pub schema_in: Option<PathBuf>,
+    /// A file with the JSON schema of the output
+    #[arg(long, value_name = "FILE")]
+    pub schema_out: Option<PathBuf>,
+    /// A secret that the function may see; may be repeated or comma-separated
+    #[arg(long, value_delimiter = ',')]
+    pub secret: Vec<String>,
+    /// A service instance that the function may use; may be repeated or comma-separated
+    #[arg(long, value_delimiter = ',')]
+    pub service: Vec<String>,
+    /// Milliseconds that a run may take
+    #[arg(long, value_name = "MS")]
+    pub timeout: Option<u64>,
+    /// What the function may reach: none, services or host
+    #[arg(long)]
+    pub network: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `create serviceinstance`
+#[derive(Debug, Args)]
+pub struct CreateServiceInstance {
+    /// Its name
+    pub name: String,
+    /// The service class
+    pub class: String,
+    /// The plan
+    pub plan: String,
+    /// Parameters, a JSON object
+    #[arg(short, long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// A secret whose keys are merged into the parameters
+    #[arg(short, long, value_delimiter = ',')]
+    pub secret: Vec<String>,
+    /// Parameters of the binding, a JSON object
+    #[arg(short = 'P', long, value_name = "JSON")]
+    pub binding_params: Option<String>,
+    /// A secret whose keys are merged into the binding's parameters
+    #[arg(short = 'S', long, value_delimiter = ',')]
+    pub binding_secret: Vec<String>,
+    /// Kept with the binding
+    #[arg(short = 'B', long, value_name = "KEY")]
+    pub binding_secret_key: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `create api`
+#[derive(Debug, Args)]
+pub struct CreateApi {
+    /// Its name
+    pub name: String,
+    /// The function
+    pub function: String,
+    /// Who may call it
+    #[arg(long, default_value = "public")]
+    pub auth: String,
+    /// Host to match; may be repeated
+    #[arg(short, long)]
+    pub domain: Vec<String>,
+    /// Path to match; may be repeated
+    #[arg(short, long, default_value = "/")]
+    pub path: Vec<String>,
+    /// Method to match; may be repeated
+    #[arg(short, long, default_value = "GET")]
+    pub method: Vec<String>,
+    /// Refuse plain HTTP
+    #[arg(long)]
+    pub https_only: bool,
+    /// Do not serve it yet
+    #[arg(long)]
+    pub disable: bool,
+    /// Answer cross-origin requests
+    #[arg(long)]
+    pub cors: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "EXAMPLES:\n  dispatch get serviceinstance azure-pg --wait\n  dispatch get \
+    runs pg-example --last\n  dispatch get functions -o yaml"
+)]
+pub struct Get {
+    /// The kind, singular or plural
+    #[arg(value_parser = kind)]
+    pub kind: Kind,
+    /// One resource; for runs, the function
+    pub name: Option<String>,
+    /// One run
+    pub run: Option<String>,
+    /// Wait until it is READY, and say how it is going
+    #[arg(long, requires = "name")]
+    pub wait: bool,
+    /// Only those tagged with this application
+    #[arg(short, long)]
+    pub application: Option<String>,
+    /// Only APIs of this function
+    #[arg(short, long, value_name = "FUNCTION")]
+    pub func: Option<String>,
+    /// Only the latest run
+    #[arg(long)]
+    pub last: bool,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "EXAMPLES:\n  dispatch delete function pg-example\n  dispatch delete \
+    serviceinstance azure-pg --wait\n  dispatch delete -f seed.yaml"
+)]
+pub struct Delete {
+    /// The kind
+    #[arg(value_parser = kind, required_unless_present = "file", requires = "name")]
+    pub kind: Option<Kind>,
+    /// The resource
+    pub name: Option<String>,
+    /// A YAML file with one document per resource
+    #[arg(short, long, value_name = "FILE", conflicts_with = "kind")]
+    pub file: Option<PathBuf>,
+    /// Delete what uses it as well
+    #[arg(long)]
+    pub cascade: bool,
+    /// Wait until it is gone
+    #[arg(long)]
+    pub wait: bool,
+    /// Only if tagged with this application
+    #[arg(short, long)]
+    pub application: Option<String>,
+}
+
+/// `exec`
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  dispatch exec hello-py --wait --input '{\"name\":\"Jon\"}'")]
+pub struct Exec {
+    /// The function
+    pub function: String,
+    /// Wait for its end
+    #[arg(long)]
+    pub wait: bool,
+    /// The input, any JSON value
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    pub input: String,
+    /// A file with the input; '-' for standard input
+    #[arg(long, conflicts_with = "input", value_name = "FILE")]
+    pub input_file: Option<PathBuf>,
+    /// A secret besides the function's own; may be repeated or comma-separated
+    #[arg(long, value_delimiter = ',')]
+    pub secret: Vec<String>,
+}
+
+/// Reads a kind in any of its spellings.
+///
+/// # Errors
+/// A text that lists the kinds.
+pub fn kind(text: &str) -> Result<Kind, String> {
+    let plain: String = text.chars().filter(|c| *c != '-').collect();
+    let plain = plain.to_ascii_lowercase();
+    let named = |kind: &Kind| {
+        let token = kind.token();
+        let plural = match token.strip_suffix("class") {
+            Some(stem) => format!("{stem}classes"),
+            None => format!("{token}s"),
+        };
+        plain == token || plain == plural
+    };
+    let short = match plain.as_str() {
+        "app" | "apps" => Some(Kind::Application),
+        _ => None,
+    };
+    short
+        .or_else(|| Kind::ALL.iter().copied().find(named))
+        .ok_or_else(|| {
+            let all: Vec<&str> = Kind::ALL.iter().map(|kind| kind.token()).collect();
+            format!("no such kind; there are {}", all.join(", "))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_kind_is_read_in_each_of_its_spellings() {
+        for text in [
+            "serviceclass",
+            "serviceclasses",
+            "service-class",
+            "ServiceClass",
+        ] {
+            assert_eq!(kind(text), Ok(Kind::ServiceClass), "{text}");
+        }
+        for text in ["app", "apps", "applications"] {
+            assert_eq!(kind(text), Ok(Kind::Application), "{text}");
+        }
+        assert!(kind("gizmo").unwrap_err().contains("serviceinstance"));
+    }
+}

@@ -1,0 +1,7 @@
+//! The people's side: a connection, and what the commands do with it.
+
+mod connect;
+mod rest;
+
+pub use connect::{Connection, connect, read_credentials};
+pub use rest::RestClient;

@@ -1,0 +1,269 @@
+//! A connection to a Dispatch: NATS where it is reachable, REST where only that is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kit::{Blobs, ClientError, Commands, Queries, RunTicket, Runs, Submission};
+use adapter_vault::Sealer;
+use anyhow::{Context, Result, anyhow, bail};
+use engine_model::{
+    Actor, Answer, Command, CommandId, Filter, Kind, Name, OrgName, Query, Reply, ResourceKey,
+    RunCommand, RunId, Seq,
+};
+use engine_stream::{Auth, Client, Connection as NatsConnection};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::RestClient;
+use crate::args::Global;
+use crate::config::{ClientConfig, home};
+
+/// How long a connection may take to be made.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A connection, and in whose name it is used.
+pub struct Connection {
+    /// The organization to work in.
+    pub org: OrgName,
+    actor: Actor,
+    commands: Arc<dyn Commands>,
+    runs: Arc<dyn Runs>,
+    queries: Arc<dyn Queries>,
+    blobs: Option<Arc<dyn Blobs>>,
+    public_key: OnceCell<String>,
+}
+
+/// Connects as the flags, the environment and the configuration file say, in this order.
+///
+/// # Errors
+/// When neither NATS nor REST can be reached, with what to do about it.
+pub async fn connect(global: &Global) -> Result<Connection> {
+    let path = match &global.config {
+        Some(path) => path.clone(),
+        None => home()?.join("config.json"),
+    };
+    let mut config = ClientConfig::read(&path)?;
+    overlay(&mut config, global);
+    let org = match config.organization.as_str() {
+        "" => "dispatch",
+        org => org,
+    };
+    let org = OrgName::new(org)?;
+    let actor = actor(&config);
+    if !config.nats_url.is_empty() && config.nats_url != "none" {
+        let client = Arc::new(nats(&config, &path, global.answer_within()).await?);
+        return Ok(Connection {
+            org,
+            actor,
+            commands: client.clone(),
+            runs: client.clone(),
+            queries: client.clone(),
+            blobs: Some(Arc::new(client.blobs())),
+            public_key: OnceCell::new(),
+        });
+    }
+    if config.host.is_empty() || config.port == 0 {
+        bail!(
+            "no Dispatch is configured in {}; start one with 'dispatch up', or name one with \
+             --host and --port or --nats",
+            path.display()
+        );
+    }
+    let client = Arc::new(RestClient::new(&config, &path, global.answer_within())?);
+    Ok(Connection {
+        org,
+        actor,
+        commands: client.clone(),
+        runs: client.clone(),
+        queries: client,
+        blobs: None,
+        public_key: OnceCell::new(),
+    })
+}
+
+fn overlay(config: &mut ClientConfig, global: &Global) {
+    // Who names a REST server means it, and not the NATS server of the file.
+    if global.host.is_some() || global.port.is_some() || global.scheme.is_some() {
+        config.nats_url.clear();
+    }
+    let set = |field: &mut String, flag: &Option<String>| {
+        if let Some(value) = flag {
+            field.clone_from(value);
+        }
+    };
+    set(&mut config.host, &global.host);
+    set(&mut config.scheme, &global.scheme);
+    set(&mut config.organization, &global.organization);
+    set(&mut config.token, &global.token);
+    set(&mut config.nats_url, &global.nats);
+    config.port = global.port.unwrap_or(config.port);
+    config.insecure |= global.insecure;
+}
+
+/// Who is at work, for the record: the service account, else the login name.
+fn actor(config: &ClientConfig) -> Actor {
+    if !config.service_account.is_empty() {
+        return Actor::from_header(&format!("account:{}", config.service_account));
+    }
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    Actor::from_header(&format!("user:{}", user.as_deref().unwrap_or("unknown")))
+}
+
+async fn nats(config: &ClientConfig, path: &Path, within: Duration) -> Result<Client> {
+    let mut server = NatsConnection::to(&config.nats_url).named("dispatch-cli");
+    if !config.nats_credentials.is_empty() {
+        let file = beside(path, &config.nats_credentials);
+        server = server.with_auth(read_credentials(&file)?);
+    }
+    let connecting = Client::connect(&server, within);
+    let what = || {
+        format!(
+            "cannot reach NATS at {}; is 'dispatch up' running? (--nats none uses REST)",
+            config.nats_url
+        )
+    };
+    let connected = tokio::time::timeout(CONNECT_MAX, connecting).await;
+    match connected {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => {
+            Err(anyhow!(ClientError::Unreachable(error.to_string()))).with_context(what)
+        }
+        Err(_) => Err(anyhow!(ClientError::Timeout(CONNECT_MAX))).with_context(what),
+    }
+}
+
+/// Reads a 0600 file with `{"username":…,"password":…}`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_credentials(file: &Path) -> Result<Auth> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    // The parser's own text could quote the password.
+    let value: Value = serde_json::from_str(&text).map_err(|_| {
+        anyhow!(
+            "{} is not {{\"username\":…,\"password\":…}}",
+            file.display()
+        )
+    })?;
+    let field = |name: &str| value[name].as_str().map(str::to_owned);
+    match (field("username"), field("password")) {
+        (Some(user), Some(password)) => Ok(Auth::Password { user, password }),
+        _ => bail!("{} lacks 'username' or 'password'", file.display()),
+    }
+}
+
+/// A path of the configuration file is relative to the file.
+pub(super) fn beside(config: &Path, path: &str) -> PathBuf {
+    config
+        .parent()
+        .map_or_else(|| PathBuf::from(path), |dir| dir.join(path))
+}
+
+impl Connection {
+    /// The key of a resource in this organization.
+    ///
+    /// # Errors
+    /// When `name` is no name.
+    pub fn key(&self, kind: Kind, name: &str) -> Result<ResourceKey> {
+        Ok(ResourceKey::new(self.org.clone(), kind, Name::new(name)?))
+    }
+
+    /// Submits a command and returns the position of its commit.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it did not answer.
+    pub async fn submit(&self, key: ResourceKey, command: Command) -> Result<Seq> {
+        let id = CommandId(Uuid::now_v7());
+        let submission = Submission {
+            id,
+            key,
+            command,
+            actor: self.actor.clone(),
+        };
+        match self.commands.submit(submission).await? {
+            Reply::Done { seq, .. } => Ok(seq),
+            Reply::Rejected { rejection, .. } => Err(ClientError::Rejected(rejection).into()),
+        }
+    }
+
+    /// Asks the views.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it did not answer.
+    pub async fn query(&self, filter: Filter, at_least: Seq) -> Result<Answer, ClientError> {
+        let query = Query {
+            org: self.org.clone(),
+            filter,
+            at_least,
+            runs_at_least: Seq(0),
+        };
+        self.queries.query(query).await
+    }
+
+    /// One document.
+    ///
+    /// # Errors
+    /// `not-found`, or that the server did not answer.
+    pub async fn one(&self, kind: Kind, name: &Name, at_least: Seq) -> Result<Value, ClientError> {
+        let filter = Filter::One {
+            kind,
+            name: name.clone(),
+        };
+        let mut answer = self.query(filter, at_least).await?;
+        answer
+            .documents
+            .pop()
+            .ok_or_else(|| ClientError::Unreachable("the server answered with no document".into()))
+    }
+
+    /// Starts a run, and waits for its end when `wait` says how long.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it did not answer.
+    pub async fn run(
+        &self,
+        function: &Name,
+        command: RunCommand,
+        wait: Option<Duration>,
+    ) -> Result<(RunId, RunTicket), ClientError> {
+        let id = RunId(Uuid::now_v7());
+        let actor = self.actor.clone();
+        let ticket = self
+            .runs
+            .run(id, &self.org, function, command, actor, wait)
+            .await?;
+        Ok((id, ticket))
+    }
+
+    /// The blob store, where the connection reaches it.
+    #[must_use]
+    pub fn blobs(&self) -> Option<&Arc<dyn Blobs>> {
+        self.blobs.as_ref()
+    }
+
+    /// What seals secrets to the server's public key.
+    ///
+    /// # Errors
+    /// When the server does not tell its key.
+    pub async fn sealer(&self) -> Result<Sealer> {
+        let text = self
+            .public_key
+            .get_or_try_init(|| self.ask_public_key())
+            .await?;
+        Ok(Sealer::parse(text)?)
+    }
+
+    async fn ask_public_key(&self) -> Result<String> {
+        let info = self.query(Filter::Info, Seq(0)).await?;
+        let key = info
+            .documents
+            .first()
+            .and_then(|info| info["publicKey"].as_str());
+        key.map(str::to_owned)
+            .context("the server does not tell its public key")
+    }
+}

@@ -1,0 +1,89 @@
+//! One file per command.
+
+mod batch;
+mod create;
+mod delete;
+mod exec;
+mod get;
+mod history;
+mod operate;
+mod source;
+mod wait;
+
+use anyhow::Result;
+use clap::CommandFactory;
+use engine_model::{Command as Wish, Kind};
+
+use crate::args::{Broker, Cli, Command};
+use crate::client::connect;
+use crate::exit::Exit;
+use crate::output::print;
+use crate::server;
+
+/// Does what was typed.
+///
+/// # Errors
+/// Whatever a person should be told; the caller prints it.
+pub(crate) async fn run(cli: Cli) -> Result<Exit> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Install(install) => server::install(&global, install).await,
+        Command::Up(up) => server::up(&global, up).await,
+        Command::Serve(serve) => server::serve(&global, serve).await,
+        Command::Broker(Broker::Postgres(broker)) => server::postgres_broker(broker).await,
+        Command::Create(create) => create::run(&connect(&global).await?, &global, create).await,
+        Command::Update(batch) => {
+            batch::apply(
+                &connect(&global).await?,
+                &global,
+                batch,
+                batch::Wish::Update,
+            )
+            .await
+        }
+        Command::Get(get) => get::run(&connect(&global).await?, &global, get).await,
+        Command::Delete(delete) => delete::run(&connect(&global).await?, &global, delete).await,
+        Command::Exec(exec) => exec::run(&connect(&global).await?, &global, exec).await,
+        Command::History { kind, name } => {
+            history::run(&connect(&global).await?, &global, kind, &name).await
+        }
+        Command::Refresh { name } => {
+            let kind = Kind::ServiceBroker;
+            operate::wish(
+                &connect(&global).await?,
+                kind,
+                &name,
+                Wish::Refresh,
+                "Refreshing",
+            )
+            .await
+        }
+        Command::Retry { kind, name } => {
+            operate::wish(
+                &connect(&global).await?,
+                kind,
+                &name,
+                Wish::Retry,
+                "Retrying",
+            )
+            .await
+        }
+        Command::Abandon { name, reason, yes } => {
+            operate::abandon(&connect(&global).await?, &name, reason, yes).await
+        }
+        Command::Rebuild => operate::rebuild(&connect(&global).await?).await,
+        Command::Deadletters { retry } => {
+            operate::dead_letters(&connect(&global).await?, &global, retry).await
+        }
+        Command::Seal { file } => operate::seal(&connect(&global).await?, &file).await,
+        Command::Info => operate::info(&connect(&global).await?, &global).await,
+        Command::Version => operate::version(&global).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dispatch", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Done)
+        }
+        Command::SandboxLauncher => adapter_sandbox::launcher_main(),
+    }
+}

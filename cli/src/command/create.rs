@@ -1,0 +1,272 @@
+//! `dispatch create`: one resource, or all of a file's.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use engine_model::{Command, Kind};
+use serde_json::{Map, Value, json};
+
+use super::operate::read_bytes;
+use super::{batch, source, wait};
+use crate::args::{
+    Batch, Common, Create, CreateApi, CreateFunction, CreateOne, CreateServiceInstance, Global,
+};
+use crate::client::Connection;
+use crate::exit::Exit;
+use crate::output::{Format, print};
+
+/// Makes one resource, or all of a file's.
+pub(super) async fn run(connection: &Connection, global: &Global, create: Create) -> Result<Exit> {
+    let Some(one) = create.one else {
+        let Some(file) = create.batch.file else {
+            bail!("say what to create, or -f FILE; 'dispatch create --help' lists the kinds");
+        };
+        let batch = Batch {
+            file,
+            work_dir: create.batch.work_dir,
+            application: create.batch.application,
+        };
+        return batch::apply(connection, global, batch, batch::Wish::Create).await;
+    };
+    let (kind, fields, common) = document(connection, one).await?;
+    make(connection, global, kind, fields, &common).await
+}
+
+async fn make(
+    connection: &Connection,
+    global: &Global,
+    kind: Kind,
+    mut fields: Map<String, Value>,
+    common: &Common,
+) -> Result<Exit> {
+    if let Some(application) = &common.application {
+        batch::tag(&mut fields, application);
+    }
+    let name = fields
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let key = connection.key(kind, &name)?;
+    let spec = batch::read(connection, kind, fields).await?;
+    let seq = connection
+        .submit(key.clone(), Command::Create(spec))
+        .await?;
+    let mut exit = Exit::Done;
+    let mut document = Value::Null;
+    if common.wait {
+        (document, exit) = wait::until_settled(connection, global, &key, seq).await?;
+    } else if global.format() != Format::Table {
+        document = connection.one(kind, &key.name, seq).await?;
+    }
+    if global.format() == Format::Table {
+        print(&format!("Created {}: {name}\n", created(kind)))?;
+        if exit == Exit::EndedInError {
+            bail!(
+                "it is there, but: {}",
+                document["reason"][0].as_str().unwrap_or("ERROR")
+            );
+        }
+    } else {
+        super::get::show(global, kind, vec![document], true)?;
+    }
+    Ok(exit)
+}
+
+/// The kind as the success lines of `create` spell it.
+fn created(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BaseImage => "base image",
+        _ => kind.token(),
+    }
+}
+
+/// The document of one resource, as a file would hold it.
+async fn document(
+    connection: &Connection,
+    one: CreateOne,
+) -> Result<(Kind, Map<String, Value>, Common)> {
+    Ok(match one {
+        CreateOne::BaseImage {
+            name,
+            image_url,
+            language,
+            common,
+        } => {
+            let document = json!({ "name": name, "dockerUrl": image_url, "language": language });
+            (Kind::BaseImage, map(document), common)
+        }
+        CreateOne::Image {
+            name,
+            base_image,
+            runtime_deps,
+            system_deps,
+            common,
+        } => {
+            let manifest = runtime_deps
+                .as_deref()
+                .map(text)
+                .transpose()?
+                .unwrap_or_default();
+            let mut document = json!({
+                "name": name, "baseImageName": base_image,
+                "runtimeDependencies": { "manifest": manifest },
+            });
+            if let Some(file) = system_deps {
+                document["systemDependencies"] = json_file(&file)?;
+            }
+            (Kind::Image, map(document), common)
+        }
+        CreateOne::Function(function) => self::function(connection, function).await?,
+        CreateOne::Secret { name, file, common } => {
+            // The parser's own text could quote the secret.
+            let secrets: Value = serde_json::from_slice(&read_bytes(&file)?)
+                .map_err(|_| anyhow::anyhow!("{} is not a JSON map", file.display()))?;
+            (
+                Kind::Secret,
+                map(json!({ "name": name, "secrets": secrets })),
+                common,
+            )
+        }
+        CreateOne::ServiceBroker {
+            name,
+            url,
+            username,
+            password_file,
+            token_file,
+            ca_file,
+            common,
+        } => {
+            let mut document = json!({ "name": name, "url": url });
+            match (username, password_file, token_file) {
+                (Some(username), Some(file), None) => {
+                    document["username"] = json!(username);
+                    document["password"] = json!(text(&file)?.trim_end());
+                }
+                (None, None, Some(file)) => document["token"] = json!(text(&file)?.trim_end()),
+                _ => bail!("say --username and --password-file, or --token-file"),
+            }
+            if let Some(file) = ca_file {
+                document["ca"] = json!(text(&file)?);
+            }
+            (Kind::ServiceBroker, map(document), common)
+        }
+        CreateOne::ServiceInstance(instance) => service_instance(instance)?,
+        CreateOne::Api(api) => self::api(api),
+        CreateOne::Application { name } => (
+            Kind::Application,
+            map(json!({ "name": name })),
+            Common::default(),
+        ),
+        CreateOne::Organization { name } => (
+            Kind::Organization,
+            map(json!({ "name": name })),
+            Common::default(),
+        ),
+    })
+}
+
+/// Both generations: `IMAGE NAME FILE`, and `NAME PATH --image IMAGE`.
+async fn function(
+    connection: &Connection,
+    function: CreateFunction,
+) -> Result<(Kind, Map<String, Value>, Common)> {
+    let (image, name, path) = match (&function.words[..], &function.image) {
+        ([name, path], Some(image)) => (image, name, path),
+        ([image, name, path], None) => (image, name, path),
+        ([_, _, _], Some(_)) => bail!("IMAGE is said twice; leave out --image or the first word"),
+        _ => bail!("say NAME PATH --image IMAGE, or IMAGE NAME FILE"),
+    };
+    let path = Path::new(path);
+    if path.is_dir() && function.handler.is_none() {
+        bail!(
+            "error creating function {name}: handler is required, source path {} is a directory",
+            path.display()
+        );
+    }
+    let mut document = json!({
+        "name": name,
+        "image": image,
+        "source": source::read(connection, path).await?,
+        "handler": function.handler.unwrap_or_default(),
+        "secrets": function.secret,
+        "services": function.service,
+        "timeout": function.timeout.unwrap_or(0),
+        "schema": {},
+    });
+    if let Some(network) = function.network {
+        document["network"] = json!(network);
+    }
+    if let Some(file) = function.schema_in {
+        document["schema"]["in"] = json_file(&file)?;
+    }
+    if let Some(file) = function.schema_out {
+        document["schema"]["out"] = json_file(&file)?;
+    }
+    Ok((Kind::Function, map(document), function.common))
+}
+
+fn service_instance(instance: CreateServiceInstance) -> Result<(Kind, Map<String, Value>, Common)> {
+    let document = json!({
+        "name": instance.name,
+        "serviceClass": instance.class,
+        "servicePlan": instance.plan,
+        "parameters": parameters(instance.params.as_deref())?,
+        "secretParameters": instance.secret,
+        "binding": {
+            "parameters": parameters(instance.binding_params.as_deref())?,
+            "secretParameters": instance.binding_secret,
+            "bindingSecret": instance.binding_secret_key.unwrap_or_default(),
+        },
+    });
+    Ok((Kind::ServiceInstance, map(document), instance.common))
+}
+
+/// Parameters are a JSON object; anything else is told before any request.
+fn parameters(text: Option<&str>) -> Result<Value> {
+    let Some(text) = text else {
+        return Ok(Value::Null);
+    };
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => bail!("parameters must be a JSON map: this is another kind of value"),
+        Err(error) => bail!("parameters must be a JSON map: {error}"),
+    }
+}
+
+fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {
+    let protocols = if api.https_only {
+        vec!["https"]
+    } else {
+        vec!["http", "https"]
+    };
+    let document = json!({
+        "name": api.name,
+        "function": api.function,
+        "authentication": api.auth,
+        "cors": api.cors,
+        "enabled": !api.disable,
+        "hosts": api.domain,
+        "methods": api.method,
+        "protocols": protocols,
+        "uris": api.path,
+    });
+    (Kind::API, map(document), api.common)
+}
+
+fn map(document: Value) -> Map<String, Value> {
+    match document {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn text(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn json_file(file: &Path) -> Result<Value> {
+    let text = text(file)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+}

@@ -1,0 +1,70 @@
+//! `dispatch exec`: runs a function, and prints the run's record.
+
+use adapter_kit::{Digest, RunTicket};
+use anyhow::{Context, Result};
+use engine_model::{Name, RunCommand, RunResult};
+use projections::RunDocument;
+use serde_json::Value;
+
+use super::operate::read_bytes;
+use crate::args::{Exec, Global};
+use crate::client::Connection;
+use crate::exit::Exit;
+use crate::output::{Format, print_data};
+
+/// Runs a function. The record is printed as JSON whatever the format, YAML excepted, as ever.
+pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) -> Result<Exit> {
+    let text = match &exec.input_file {
+        Some(file) => String::from_utf8(read_bytes(file)?).context("the input is not UTF-8")?,
+        None => exec.input,
+    };
+    let input: Value = serde_json::from_str(&text)
+        .map_err(|error| anyhow::anyhow!("--input is not JSON: {error}"))?;
+    let secrets = exec
+        .secret
+        .iter()
+        .map(Name::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let command = RunCommand {
+        input,
+        blocking: exec.wait,
+        secrets,
+        ..RunCommand::default()
+    };
+    let function = Name::new(exec.function)?;
+    let wait = exec.wait.then(|| global.wait_within());
+    let (id, ticket) = connection.run(&function, command.clone(), wait).await?;
+    let format = match global.format() {
+        Format::Yaml => Format::Yaml,
+        Format::Table | Format::Json => Format::Json,
+    };
+    match ticket {
+        RunTicket::Accepted { .. } => {
+            let document = RunDocument::requested(id, &function, &command);
+            print_data(format, &serde_json::to_value(document)?)?;
+            Ok(Exit::Done)
+        }
+        RunTicket::Finished(reply) => {
+            if let Some(rejection) = reply.rejection {
+                return Err(adapter_kit::ClientError::Rejected(rejection).into());
+            }
+            let mut reply = reply;
+            fetch_output(connection, &mut reply.result).await?;
+            let failed = reply.result.error.is_some();
+            let document = RunDocument::of_reply(&function, &command, &reply);
+            print_data(format, &serde_json::to_value(document)?)?;
+            Ok(if failed { Exit::RunFailed } else { Exit::Done })
+        }
+    }
+}
+
+/// A large output lies in the blob store; it is shown where the connection reaches it.
+async fn fetch_output(connection: &Connection, result: &mut RunResult) -> Result<()> {
+    let Some(digest) = result.output_blob.as_deref().and_then(Digest::parse) else {
+        return Ok(());
+    };
+    if let Some(blobs) = connection.blobs() {
+        result.output = serde_json::from_slice(&blobs.get(&digest).await?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The processes: `install`, `up`, `serve` and `broker`.
+
+mod broker;
+mod gateway;
+mod home;
+mod install;
+mod invoker;
+mod logs;
+mod nats_server;
+mod parts;
+mod queries;
+mod rest;
+mod settings;
+mod signals;
+mod up;
+
+pub(crate) use broker::postgres_broker;
+pub(crate) use install::install;
+pub(crate) use up::{serve, up};
