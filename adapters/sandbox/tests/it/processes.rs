@@ -199,11 +199,16 @@ fn many_threads_may_spawn_at_once() {
     }
 }
 
+/// A launcher whose helper may have so many descriptors.
+fn start_poor(descriptors: u32) -> Result<Launcher, Error> {
+    let program = launcher_program().to_str().unwrap().to_owned();
+    let script = format!("ulimit -n {descriptors}; exec \"$0\"");
+    Launcher::start(LauncherConfig::new(["/bin/sh", "-c", &script, &program]))
+}
+
 #[test]
 fn a_launcher_short_of_descriptors_refuses_and_goes_on() {
-    let program = launcher_program().to_str().unwrap().to_owned();
-    let poor = ["/bin/sh", "-c", "ulimit -n 40; exec \"$0\"", &program];
-    let launcher = Launcher::start(LauncherConfig::new(poor)).unwrap();
+    let launcher = start_poor(40).unwrap();
     let mut running = Vec::new();
     let refused = loop {
         match launcher.spawn(&shell("sleep 1000")) {
@@ -230,6 +235,23 @@ fn a_launcher_short_of_descriptors_refuses_and_goes_on() {
             .exit
             .success()
     );
+}
+
+#[test]
+fn a_request_that_arrives_without_its_descriptors_harms_nobody() {
+    // Which number leaves room for the helper but not for a request depends on the machine.
+    let mut starved = 0;
+    for descriptors in 12..28 {
+        let Ok(launcher) = start_poor(descriptors) else {
+            continue;
+        };
+        if matches!(launcher.spawn(&shell("exit 0")), Err(Error::HelperGone)) {
+            starved += 1;
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", launcher.pid())).unwrap();
+            assert!(!stat.contains(") Z "), "the helper lives: {stat}");
+        }
+    }
+    assert!(starved > 0, "some number is too small for a request");
 }
 
 #[test]
