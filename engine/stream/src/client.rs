@@ -2,5 +2,358 @@
 //! permissions of a client only.
 
 mod permissions;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use adapter_kit::{
+    BlobError, Blobs as _, ClientError, Commands, Digest, Queries, RunTicket, Runs, Submission,
+};
+use async_nats::{Message, StatusCode};
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine_model::{
+    Actor, Answer, Code, Command, Name, OrgName, Query, Recorded, Rejection, Reply, ResourceKey,
+    RunCommand, RunId, RunReply, Seq, subject,
+};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 pub use permissions::{Permissions, User, permissions};
+
+use crate::jetstream::JetBlobs;
+use crate::link::{Fault, Link, OpenError};
+use crate::message::{COMMAND_ID, Headers, PART, json, map, request_headers};
+use crate::port::Error;
+use crate::settings::Connection;
+use crate::streams::COMMITTED_PREFIX;
+use replies::{Replies, Waiting};
+
+/// Speaks for people: sends commands, and hears and asks what came of them. Clones share the
+/// connection and its one inbox.
+#[derive(Clone)]
+pub struct Client {
+    link: Link,
+    replies: Replies,
+    within: Duration,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("within", &self.within)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects. An answer is awaited for at most `within`.
+    ///
+    /// # Errors
+    /// `OpenError` says what is wrong.
+    pub async fn connect(connection: &Connection, within: Duration) -> Result<Self, OpenError> {
+        let link = Link::connect(connection).await?;
+        let unreachable = |error: Error| OpenError::Unreachable {
+            url: connection.shown(),
+            reason: error.to_string(),
+        };
+        Self::over(&link, within).await.map_err(unreachable)
+    }
+
+    pub(crate) async fn over(link: &Link, within: Duration) -> Result<Self, Error> {
+        let replies = Replies::open(link).await?;
+        Ok(Self {
+            link: link.clone(),
+            replies,
+            within,
+        })
+    }
+
+    /// The store of large bytes.
+    #[must_use]
+    pub fn blobs(&self) -> JetBlobs {
+        JetBlobs::new(&self.link)
+    }
+
+    /// Stores what is too large for a message.
+    ///
+    /// # Errors
+    /// `BlobError::Store`; it is safe to repeat.
+    pub async fn put_blob(&self, bytes: Bytes) -> Result<Digest, BlobError> {
+        self.blobs().put(bytes).await
+    }
+
+    /// Each commit of a resource from now on, as it is stored. For showing progress: what happens
+    /// while the connection is lost is missed.
+    ///
+    /// # Errors
+    /// `Unreachable` when the connection is closed.
+    pub async fn watch_events(
+        &self,
+        key: &ResourceKey,
+    ) -> Result<BoxStream<'static, Recorded>, ClientError> {
+        let tail = subject::event(key);
+        let tail = tail.trim_start_matches("dispatch.evt.");
+        let subject = format!("{COMMITTED_PREFIX}.{tail}");
+        let messages = self
+            .link
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(unreachable)?;
+        // From when this returns on, nothing is missed.
+        self.link.round_trip().await.map_err(unreachable)?;
+        Ok(messages
+            .filter_map(|message| async move { committed(&message) })
+            .boxed())
+    }
+
+    /// Publishes a request durably. `Ok(true)` when the server had it already.
+    async fn publish(
+        &self,
+        subject: &str,
+        headers: Headers,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Sent, ClientError> {
+        let publishing = self
+            .link
+            .publish_patiently(subject, map(headers), body.clone());
+        match timeout_at(until, publishing).await {
+            Ok(Ok(ack)) => Ok(Sent {
+                seq: Seq(ack.sequence),
+                repeat: ack.duplicate,
+            }),
+            Ok(Err(Fault::TooLarge)) => Err(ClientError::Rejected(Rejection::new(
+                Code::TooLarge,
+                format!(
+                    "{} bytes are more than a message takes: put what is large into the blob \
+                     store and name its digest",
+                    body.len()
+                ),
+            ))),
+            Ok(Err(fault)) => Err(unreachable(Error::from(fault))),
+            Err(_) => Err(ClientError::Unreachable(
+                "the server did not acknowledge".into(),
+            )),
+        }
+    }
+
+    /// Publishes a request durably, and once more under another message id if the server had it
+    /// already: it would not be delivered again, and who asked this time has another inbox.
+    async fn ask(
+        &self,
+        subject: &str,
+        headers: impl Fn(String) -> Headers,
+        message: String,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Sent, ClientError> {
+        let first = self
+            .publish(subject, headers(message.clone()), body.clone(), until)
+            .await?;
+        if first.repeat {
+            let again = format!("{message}/{}", Uuid::new_v4().simple());
+            self.publish(subject, headers(again), body, until).await?;
+        }
+        Ok(first)
+    }
+}
+
+/// A request that is stored.
+struct Sent {
+    seq: Seq,
+    /// Whether the server had it before.
+    repeat: bool,
+}
+
+fn unreachable(error: impl std::fmt::Display) -> ClientError {
+    ClientError::Unreachable(error.to_string())
+}
+
+/// A commit as the server repeats it once it is stored.
+fn committed(message: &Message) -> Option<Recorded> {
+    let seq = message
+        .headers
+        .as_ref()?
+        .get("Nats-Sequence")?
+        .as_str()
+        .parse()
+        .ok()?;
+    let commit = serde_json::from_slice(&message.payload).ok()?;
+    Some(Recorded {
+        seq: Seq(seq),
+        commit,
+    })
+}
+
+async fn answer(
+    waiting: &mut Waiting,
+    until: Instant,
+    within: Duration,
+) -> Result<Message, ClientError> {
+    match timeout_at(until, waiting.next()).await {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(ClientError::Unreachable("the connection is closed".into())),
+        Err(_) => Err(ClientError::Timeout(within)),
+    }
+}
+
+fn garbled(what: &str) -> ClientError {
+    ClientError::Rejected(Rejection::new(
+        Code::Internal,
+        format!("the {what} cannot be read"),
+    ))
+}
+
+fn kind_of(command: &Command) -> &'static str {
+    match command {
+        Command::Create(_) => "dispatch.command.Create",
+        Command::Update(_) => "dispatch.command.Update",
+        Command::Delete(_) => "dispatch.command.Delete",
+        Command::Refresh => "dispatch.command.Refresh",
+        Command::Retry => "dispatch.command.Retry",
+        Command::Abandon { .. } => "dispatch.command.Abandon",
+    }
+}
+
+#[async_trait]
+impl Commands for Client {
+    async fn submit(&self, submission: Submission) -> Result<Reply, ClientError> {
+        let Submission {
+            id,
+            key,
+            command,
+            actor,
+        } = submission;
+        let until = Instant::now() + self.within;
+        let mut waiting = self.replies.wait();
+        let text = id.to_string();
+        let headers = |message: String| {
+            let kind = kind_of(&command).to_owned();
+            let inbox = Some(waiting.inbox().to_owned());
+            let mut headers = request_headers(message, &text, kind, &actor.0, inbox);
+            headers.push((COMMAND_ID, text.clone()));
+            headers
+        };
+        let subject = subject::command(&key);
+        match self
+            .ask(&subject, headers, text.clone(), json(&command), until)
+            .await
+        {
+            Ok(_) => {}
+            Err(ClientError::Rejected(rejection)) => {
+                return Ok(Reply::Rejected {
+                    command: id,
+                    rejection,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        let message = answer(&mut waiting, until, self.within).await?;
+        serde_json::from_slice(&message.payload).map_err(|_| garbled("reply"))
+    }
+}
+
+#[async_trait]
+impl Runs for Client {
+    async fn run(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        function: &Name,
+        command: RunCommand,
+        actor: Actor,
+        wait: Option<Duration>,
+    ) -> Result<RunTicket, ClientError> {
+        let within = wait.unwrap_or(self.within);
+        let until = Instant::now() + within;
+        let mut waiting = wait.map(|_| self.replies.wait());
+        let inbox = waiting.as_ref().map(|waiting| waiting.inbox().to_owned());
+        let text = id.to_string();
+        let headers = |message: String| {
+            request_headers(
+                message,
+                &text,
+                "dispatch.run.Requested".into(),
+                &actor.0,
+                inbox.clone(),
+            )
+        };
+        let subject = subject::run_command(org, function, id);
+        let body = json(&command);
+        let Some(waiting) = &mut waiting else {
+            let sent = self
+                .publish(&subject, headers(text.clone()), body, until)
+                .await?;
+            return Ok(RunTicket::Accepted {
+                run: id,
+                seq: sent.seq,
+            });
+        };
+        self.ask(&subject, headers, text.clone(), body, until)
+            .await?;
+        let message = answer(waiting, until, within).await?;
+        run_outcome(&message.payload)
+    }
+}
+
+/// How a run ended, or why it could not be read or begun.
+fn run_outcome(body: &[u8]) -> Result<RunTicket, ClientError> {
+    if let Ok(reply) = serde_json::from_slice::<RunReply>(body) {
+        return match reply.rejection {
+            Some(rejection) => Err(ClientError::Rejected(rejection)),
+            None => Ok(RunTicket::Finished(reply)),
+        };
+    }
+    match serde_json::from_slice::<Reply>(body) {
+        Ok(Reply::Rejected { rejection, .. }) => Err(ClientError::Rejected(rejection)),
+        Ok(Reply::Done { .. }) | Err(_) => Err(garbled("run's reply")),
+    }
+}
+
+#[async_trait]
+impl Queries for Client {
+    async fn query(&self, query: Query) -> Result<Answer, ClientError> {
+        let until = Instant::now() + self.within;
+        let mut waiting = self.replies.wait();
+        let inbox = waiting.inbox().to_owned();
+        let sent = self
+            .link
+            .client
+            .publish_with_reply(subject::QUERY, inbox, json(&query));
+        sent.await.map_err(unreachable)?;
+        let mut parts = Vec::new();
+        loop {
+            let message = answer(&mut waiting, until, self.within).await?;
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(unreachable("no engine answers queries there"));
+            }
+            let (part, of) = part(&message).unwrap_or((1, 1));
+            if parts.len() + 1 != part {
+                return Err(garbled("answer, which lacks a part,"));
+            }
+            parts.push(message.payload);
+            if part == of {
+                break;
+            }
+        }
+        let answer: Result<Answer, Rejection> =
+            serde_json::from_slice(&parts.concat()).map_err(|_| garbled("answer"))?;
+        answer.map_err(ClientError::Rejected)
+    }
+}
+
+fn part(message: &Message) -> Option<(usize, usize)> {
+    let (part, of) = message
+        .headers
+        .as_ref()?
+        .get(PART)?
+        .as_str()
+        .split_once('/')?;
+    Some((part.parse().ok()?, of.parse().ok()?))
+}

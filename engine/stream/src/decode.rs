@@ -68,7 +68,8 @@ impl Incoming<'_> {
     }
 }
 
-fn is_inbox(text: &str) -> bool {
+/// Whether the subject is an inbox, and nothing else.
+pub(crate) fn is_inbox(text: &str) -> bool {
     text.len() <= 256
         && text.strip_prefix("_INBOX.").is_some_and(|rest| {
             rest.split('.').all(|token| {

@@ -5,28 +5,34 @@ mod blobs;
 mod inbox;
 mod keys;
 mod letters;
+#[cfg(test)]
+mod open_tests;
 mod pull;
+mod queries;
 mod read;
 mod runs;
 mod tail;
 mod timers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::account::Account;
 use async_trait::async_trait;
 use engine_model::{
-    CommandEnvelope, Commit, Due, Name, OrgName, Recorded, Reply, ResourceKey, Role, RunEnvelope,
-    RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
+    Answer, CommandEnvelope, Commit, Due, Name, OrgName, Query, Recorded, Rejection, Reply,
+    ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
 };
 use futures::stream::BoxStream;
 
 pub use append::BATCH_FROM;
 pub use blobs::JetBlobs;
 pub use keys::JetKeys;
+pub use queries::QueryService;
 
+use crate::client::Client;
 use crate::link::{Link, OpenError};
-use crate::message::{json, plain_headers, wall_clock};
+use crate::message::{json, map, plain_headers, wall_clock};
 use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
 use crate::settings::{Connection, Settings};
 use crate::streams;
@@ -89,6 +95,38 @@ impl JetStream {
         JetKeys::new(&self.link)
     }
 
+    /// Waits until the server has everything that was sent: acks and answers are sent without
+    /// waiting, and what has not left when the last clone is dropped never leaves.
+    ///
+    /// # Errors
+    /// `Unavailable` when the connection is lost.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.link.round_trip().await
+    }
+
+    /// The people's side over the same connection, for an adapter in this process. It waits for an
+    /// answer for at most `within`.
+    ///
+    /// # Errors
+    /// `Unavailable` when the connection is closed.
+    pub async fn client(&self, within: Duration) -> Result<Client, Error> {
+        Client::over(&self.link, within).await
+    }
+
+    /// Answers queries, until what is returned is dropped or stopped: a NATS micro service named
+    /// `dispatch`, shared by the nodes that serve it.
+    ///
+    /// # Errors
+    /// `Unavailable` when the connection is closed.
+    pub async fn serve_queries<F, A>(&self, answer: F) -> Result<QueryService, Error>
+    where
+        F: Fn(Query) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Answer, Rejection>> + Send + 'static,
+    {
+        QueryService::start(&self.link, answer).await
+    }
+
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }
@@ -222,7 +260,7 @@ impl Log for JetStream {
         let headers = plain_headers(command.to_string(), &kind, wall_clock());
         let subject = subject::rejected(org, *command);
         self.link
-            .publish_patiently(&subject, append::map(headers), body)
+            .publish_patiently(&subject, map(headers), body)
             .await?;
         Ok(())
     }

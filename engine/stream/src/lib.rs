@@ -14,8 +14,8 @@ mod streams;
 pub mod testing;
 mod wheel;
 
-pub use client::{Permissions, User, permissions};
-pub use jetstream::{BATCH_FROM, JetBlobs, JetKeys, JetStream};
+pub use client::{Client, Permissions, User, permissions};
+pub use jetstream::{BATCH_FROM, JetBlobs, JetKeys, JetStream, QueryService};
 pub use link::OpenError;
 pub use memory::{Fault, Faults, Memory, Operation};
 pub use port::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, RequestErrorKind};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -24,6 +24,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// Publishes whose acks may be outstanding at a time; beyond it publishers wait. As many as the
 /// server takes in without growing its own queues much.
 const IN_FLIGHT_MAX: usize = 20_000;
+
+/// A subject that any user may publish to and at which nobody is.
+const NOBODY: &str = "$SRV.PING.nobody";
 
 /// Longest pause between attempts to connect, so that a restarted server is found at once.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -179,6 +182,17 @@ impl Link {
             client,
             jetstream,
             connects,
+        }
+    }
+
+    /// Waits until the server has acted on all that was sent before, subscriptions included: it
+    /// acts in order, so it says last that nobody answers here. (The library's `flush` only waits
+    /// for the socket.)
+    pub(crate) async fn round_trip(&self) -> Result<(), Error> {
+        match self.client.request(NOBODY, Bytes::new()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(unavailable(error)),
         }
     }
 

@@ -2,6 +2,7 @@
 //! messages as the server does, as JSON, so that what cannot be written or read shows here too;
 //! and it goes by tokio's clock, so that a test may let time fly.
 
+mod client;
 mod consumer;
 mod faults;
 mod log;

@@ -1,8 +1,9 @@
 //! How things are written as messages: CloudEvents 1.0 headers in NATS binary mode, and a body
 //! of JSON. Reading what strangers wrote is in [`crate::decode`].
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
-use engine_model::{CommandId, Commit, RunEvent, RunId, Timestamp, header};
+use engine_model::{Commit, RunEvent, RunId, Timestamp, header};
 
 /// CloudEvents `source` of what the engine writes.
 const SOURCE_ENGINE: &str = "/dispatch/engine";
@@ -71,27 +72,23 @@ pub(crate) fn run_headers(run: RunId, event: &RunEvent) -> Headers {
 }
 
 /// The headers of a command or run command. `message` is what the server recognises a repeat by.
-pub(crate) fn command_headers(
+pub(crate) fn request_headers(
     message: String,
-    id: CommandId,
-    kind: &str,
+    id: &str,
+    kind: String,
     actor: &str,
-    at: Timestamp,
-    reply_to: Option<&str>,
+    reply_to: Option<String>,
 ) -> Headers {
     let mut headers = vec![
         (header::MSG_ID, message),
-        (COMMAND_ID, id.to_string()),
         (header::CE_SPECVERSION, "1.0".to_owned()),
-        (header::CE_ID, id.to_string()),
-        (header::CE_TYPE, kind.to_owned()),
+        (header::CE_ID, id.to_owned()),
+        (header::CE_TYPE, kind),
         (header::CE_SOURCE, SOURCE_CLIENT.to_owned()),
-        (header::CE_TIME, at.rfc3339()),
+        (header::CE_TIME, wall_clock().rfc3339()),
         (header::ACTOR, one_line(actor)),
     ];
-    if let Some(reply_to) = reply_to {
-        headers.push((header::REPLY_TO, reply_to.to_owned()));
-    }
+    headers.extend(reply_to.map(|inbox| (header::REPLY_TO, inbox)));
     headers
 }
 
@@ -104,6 +101,15 @@ pub(crate) fn plain_headers(id: String, kind: &str, at: Timestamp) -> Headers {
         (header::CE_SOURCE, SOURCE_ENGINE.to_owned()),
         (header::CE_TIME, at.rfc3339()),
     ]
+}
+
+/// Headers as the client library takes them.
+pub(crate) fn map(headers: Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(name, value);
+    }
+    map
 }
 
 /// JSON of our own plain data.

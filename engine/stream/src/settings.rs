@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A delivery that is neither ended nor renewed comes again after this time, unless the settings
-/// say otherwise. Long enough for a decision under load, short enough that a killed node's work
-/// is soon taken over; who needs longer renews it a few times within it.
-pub const ACK_WAIT: Duration = Duration::from_secs(5);
+/// say otherwise. Short enough that a killed node's work is soon taken over; who needs longer
+/// renews it, every 5 seconds at most, so that one renewal may be lost.
+pub const ACK_WAIT: Duration = Duration::from_secs(12);
 
 /// How to reach the server.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::read;
 use crate::link::{Fault, Link, PATIENCE, Pauses, unavailable};
-use crate::message::{Headers, commit_headers, json};
+use crate::message::{commit_headers, json, map};
 use crate::port::AppendError;
 use crate::streams;
 
@@ -53,14 +53,6 @@ impl<'a> Ready<'a> {
             body: json(commit),
         }
     }
-}
-
-pub(crate) fn map(headers: Headers) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.insert(name, value);
-    }
-    map
 }
 
 /// Appends one commit.

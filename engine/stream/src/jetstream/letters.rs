@@ -6,10 +6,9 @@ use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use engine_model::{Seq, header, subject};
 
-use super::append::map;
 use super::read;
 use crate::link::{Fault, Link, unavailable};
-use crate::message::{COMMAND_ID, LETTER, ORIGIN, one_line, plain_headers};
+use crate::message::{COMMAND_ID, LETTER, ORIGIN, map, one_line, plain_headers};
 use crate::port::{DeadLetter, Error};
 use crate::streams;
 

@@ -216,6 +216,10 @@ impl Puller {
         message: &Message,
     ) -> Result<Option<Pulled>, Interrupted> {
         let text = message.description.as_deref().unwrap_or_default();
+        // Each of its messages was counted.
+        if text.contains("Batch Completed") {
+            return Ok(None);
+        }
         if text.contains("Consumer Deleted") || text.contains("Exceeded") {
             return Err(Interrupted::Gone);
         }

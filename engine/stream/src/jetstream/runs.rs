@@ -3,11 +3,10 @@
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use engine_model::{RunEvent, Seq, subject};
 
-use super::append::map;
 use super::pull::Pulled;
 use super::read;
 use crate::link::{Fault, Link, PATIENCE, Pauses, unavailable};
-use crate::message::{json, run_headers};
+use crate::message::{json, map, run_headers};
 use crate::port::{AppendError, Error, RunAppend, RunRecorded};
 use crate::streams;
 

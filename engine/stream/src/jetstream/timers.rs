@@ -16,10 +16,9 @@ use async_trait::async_trait;
 use engine_model::{Due, Seq, TimerRequest, subject};
 use tokio::time::Instant;
 
-use super::append::map;
 use super::inbox::JetInbox;
 use crate::link::Link;
-use crate::message::{json, plain_headers, wall_clock};
+use crate::message::{json, map, plain_headers, wall_clock};
 use crate::port::{Ack, Delivery, Error, Inbox};
 use crate::wheel::Wheel;
 

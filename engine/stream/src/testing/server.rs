@@ -20,7 +20,7 @@ const PROGRAM_VARIABLE: &str = "DISPATCH_NATS_SERVER";
 /// A running nats-server.
 pub struct TestServer {
     directory: TempDir,
-    child: Child,
+    process: Process,
     port: u16,
     users: Vec<(&'static str, Permissions)>,
 }
@@ -47,10 +47,10 @@ impl TestServer {
     #[must_use]
     pub fn with_users(users: Vec<(&'static str, Permissions)>) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let (child, port) = spawn(directory.path(), -1, &users);
+        let (process, port) = spawn(directory.path(), -1, &users);
         Self {
             directory,
-            child,
+            process,
             port,
             users,
         }
@@ -90,18 +90,27 @@ impl TestServer {
     /// When it does not start again.
     pub fn restart(&mut self) {
         self.kill();
-        (self.child, self.port) = spawn(self.directory.path(), i32::from(self.port), &self.users);
+        (self.process, self.port) = spawn(self.directory.path(), i32::from(self.port), &self.users);
     }
 
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
-        // Errors say that it is dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 }
 
-impl Drop for TestServer {
+/// Killed and reaped when it is dropped.
+struct Process(Child);
+
+impl Process {
+    fn kill(&mut self) {
+        // Errors say that it is dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
@@ -137,19 +146,19 @@ fn program() -> PathBuf {
         })
 }
 
-fn spawn(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> (Child, u16) {
+fn spawn(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> (Process, u16) {
     let config = directory.join("server.conf");
     std::fs::write(&config, configuration(directory, port, users)).expect("the disk has room");
     let log = std::fs::File::create(directory.join("server.log")).expect("the disk has room");
-    let child = Command::new(program())
+    let started = Command::new(program())
         .arg("--config")
         .arg(&config)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        .spawn()
-        .expect("nats-server can be started");
-    let ports = directory.join(format!("nats-server_{}.ports", child.id()));
+        .spawn();
+    let process = Process(started.expect("nats-server can be started"));
+    let ports = directory.join(format!("nats-server_{}.ports", process.0.id()));
     let until = Instant::now() + START_WAIT;
     loop {
         // The file is not written at once: until it parses, it is not there.
@@ -159,13 +168,11 @@ fn spawn(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> 
         let url = read.and_then(|ports| ports.nats.into_iter().next());
         let port = url.and_then(|url| url.rsplit(':').next()?.parse().ok());
         if let Some(port) = port {
-            return (child, port);
+            return (process, port);
         }
         if Instant::now() > until {
             let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
-            let mut child = child;
-            let _ = child.kill();
-            let _ = child.wait();
+
             panic!("nats-server did not start:\n{log}");
         }
         std::thread::sleep(Duration::from_millis(2));

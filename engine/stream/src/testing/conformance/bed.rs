@@ -100,8 +100,9 @@ impl Bed for JetBed {
         let client = self.log.link().client.clone();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.expect("subscribed");
-        client
-            .flush()
+        self.log
+            .link()
+            .round_trip()
             .await
             .expect("the server knows of the subscription");
         let (sender, receiver) = mpsc::channel(64);
