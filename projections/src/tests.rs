@@ -1,0 +1,9 @@
+//! The views as a whole.
+
+mod crash;
+mod documents;
+mod fixture;
+mod folding;
+mod following;
+mod history;
+mod run_views;
