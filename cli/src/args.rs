@@ -342,6 +342,7 @@ pub enum CreateOne {
         /// The language pack
         #[arg(long)]
         language: String,
+        /// What all understand
         #[command(flatten)]
         common: Common,
     },
@@ -357,6 +358,7 @@ pub enum CreateOne {
         /// Packages of the operating system: {"packages":[{"name":…,"version":…}]}
         #[arg(long, value_name = "FILE")]
         system_deps: Option<PathBuf>,
+        /// What all understand
         #[command(flatten)]
         common: Common,
     },
@@ -368,6 +370,7 @@ pub enum CreateOne {
         name: String,
         /// A JSON file with a map of strings; '-' for standard input
         file: PathBuf,
+        /// What all understand
         #[command(flatten)]
         common: Common,
     },
@@ -390,6 +393,7 @@ pub enum CreateOne {
         /// PEM certificates to trust besides the system's
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+        /// What all understand
         #[command(flatten)]
         common: Common,
     },
@@ -441,6 +445,7 @@ pub struct CreateFunction {
     /// What the function may reach: none, services or host
     #[arg(long)]
     pub network: Option<String>,
+    /// What all understand
     #[command(flatten)]
     pub common: Common,
 }
@@ -469,6 +474,7 @@ pub struct CreateServiceInstance {
     /// Kept with the binding
     #[arg(short = 'B', long, value_name = "KEY")]
     pub binding_secret_key: Option<String>,
+    /// What all understand
     #[command(flatten)]
     pub common: Common,
 }
@@ -501,6 +507,7 @@ pub struct CreateApi {
     /// Answer cross-origin requests
     #[arg(long)]
     pub cors: bool,
+    /// What all understand
     #[command(flatten)]
     pub common: Common,
 }

@@ -66,7 +66,7 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
         Kind::ServiceBroker => vec![
             NAME,
             column("URL", |d| text(&d["url"])),
-            column("Classes", |d| lines(&d["classes"])),
+            column("Classes", |d| lines(&d["serviceClasses"])),
             STATUS,
         ],
         Kind::ServiceClass => vec![

@@ -51,7 +51,7 @@ impl Options {
         let store = directory.join("jetstream");
         let mut text = format!(
             "server_name: dispatch\nlisten: {}\nmax_payload: 1MB\nmax_connections: 4096\n\
-             lame_duck_grace_period: 100ms\nlame_duck_duration: 1s\n\
+             lame_duck_grace_period: 100ms\n\
              jetstream {{\n  store_dir: {}\n  sync_interval: always\n}}\n\
              authorization {{\n  timeout: 5\n  users: [\n",
             quote(&std::net::SocketAddr::new(self.host, self.port).to_string()),
