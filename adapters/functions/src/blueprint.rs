@@ -36,9 +36,12 @@ impl Blueprint {
         limits: Limits,
         network: Network,
     ) -> Self {
-        let (pack, _) = base.language.pack();
+        let compiled = base
+            .compiled_pack()
+            .filter(|name| packs.join(name).is_file());
+        let pack = compiled.unwrap_or_else(|| base.language.pack().0.to_owned());
         let mut spec = Spec::new(&base.interpreter);
-        spec.args = base.language.arguments(pack, limits.memory_bytes);
+        spec.args = base.language.arguments(&pack, limits.memory_bytes);
         spec.env = environment();
         spec.cwd = PathBuf::from("/tmp");
         spec.hostname = "function".to_owned();

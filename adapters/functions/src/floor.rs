@@ -5,7 +5,7 @@
 //! blueprint that some loaded function uses; taking one orders the next.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub(crate) struct Floor {
     budget: Arc<Semaphore>,
     /// Starts that wait for memory; while there are any, nobody keeps an idle worker.
     starved: AtomicUsize,
+    start_us: AtomicU64,
     shut: AtomicBool,
     stems: Mutex<HashMap<String, Stems>>,
     pools: Mutex<HashMap<String, Arc<Pool>>>,
@@ -74,6 +75,7 @@ impl Floor {
             closing: CancellationToken::new(),
             budget: Arc::new(Semaphore::new(permits)),
             starved: AtomicUsize::new(0),
+            start_us: AtomicU64::new(0),
             shut: AtomicBool::new(false),
             stems: Mutex::default(),
             pools: Mutex::default(),
@@ -127,7 +129,11 @@ impl Floor {
         permit: OwnedSemaphorePermit,
     ) -> Result<Worker, Failure> {
         let launcher = self.launcher.clone();
-        Worker::start(launcher, blueprint, Some(permit), self.reaper.clone()).await
+        let begun = Instant::now();
+        let worker = Worker::start(launcher, blueprint, Some(permit), self.reaper.clone()).await;
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.start_us.store(took, Ordering::Relaxed);
+        worker
     }
 
     async fn reserve(&self, language: Language) -> Result<OwnedSemaphorePermit, Failure> {
@@ -160,6 +166,11 @@ impl Floor {
         Arc::clone(&self.budget)
             .try_acquire_many_owned(permits(language))
             .ok()
+    }
+
+    /// What starting a worker took the last time.
+    pub(crate) fn start_cost(&self) -> Duration {
+        Duration::from_micros(self.start_us.load(Ordering::Relaxed))
     }
 
     /// Whether some start waits for memory, so that idle workers are to be given up.

@@ -288,6 +288,10 @@ fn write_packs(folder: &std::path::Path) -> Result<(), Error> {
         path: folder.to_owned(),
         source,
     };
+    if folder.exists() {
+        // What was compiled there may be of an older wrapper.
+        std::fs::remove_dir_all(folder).map_err(failed)?;
+    }
     std::fs::create_dir_all(folder).map_err(failed)?;
     for language in [Language::Python3, Language::Nodejs] {
         let (name, text) = language.pack();

@@ -123,6 +123,16 @@ pub struct BaseImage {
     pub version: String,
 }
 
+impl BaseImage {
+    /// The name that the wrapper has when it is compiled for this very interpreter.
+    pub(crate) fn compiled_pack(&self) -> Option<String> {
+        match self.language {
+            Language::Python3 => Some(format!("python-{}.pyc", self.version)),
+            Language::Nodejs => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,9 +16,11 @@ use crate::floor::Floor;
 use crate::revision::Prepared;
 use crate::worker::Worker;
 
-/// With a worker for every processor, another helps only calls that wait for something outside:
-/// it is started when a call has waited for so long, which is about what starting one takes.
-const SCALE_AFTER: Duration = Duration::from_millis(5);
+/// With a worker for every processor, another helps only calls that wait for something outside.
+/// It is started when a call has waited for longer than it would take to start one twice, within
+/// these bounds: on a busy machine starting takes longer, and one more worker helps less.
+const PATIENCE_MIN: Duration = Duration::from_millis(5);
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
 
 /// The pool of one loaded revision.
 #[derive(Debug)]
@@ -59,8 +61,8 @@ pub(crate) enum NoWorker {
     Crowded(usize),
     /// The deadline passed first.
     Deadline,
-    /// The revision was retired, or the node shuts down.
-    Retired,
+    /// The pool is gone.
+    Gone,
     /// A worker could not be started, and there is no other.
     Failed(Failure),
 }
@@ -92,8 +94,8 @@ impl Pool {
             Ok(lease) => return Ok(lease),
             Err(waiting) => waiting,
         };
-        let patience = deadline.min(Instant::now() + SCALE_AFTER);
-        let mut answer = tokio::time::timeout_at(patience, &mut waiting).await;
+        let until = deadline.min(Instant::now() + self.patience());
+        let mut answer = tokio::time::timeout_at(until, &mut waiting).await;
         if answer.is_err() {
             self.scale();
             answer = tokio::time::timeout_at(deadline, &mut waiting).await;
@@ -101,7 +103,7 @@ impl Pool {
         match answer {
             Ok(Ok(Ok(lease))) => Ok(lease),
             Ok(Ok(Err(failure))) => Err(NoWorker::Failed(failure)),
-            Ok(Err(_)) => Err(NoWorker::Retired),
+            Ok(Err(_)) => Err(NoWorker::Gone),
             Err(_) => Err(NoWorker::Deadline),
         }
     }
@@ -112,9 +114,6 @@ impl Pool {
         loop {
             let popped = {
                 let mut inner = self.inner();
-                if inner.retired {
-                    return Err(NoWorker::Retired);
-                }
                 match inner.idle.pop() {
                     Some((worker, _)) => worker,
                     None => {
@@ -146,6 +145,10 @@ impl Pool {
         }
     }
 
+    fn patience(&self) -> Duration {
+        (2 * self.floor.start_cost()).clamp(PATIENCE_MIN, PATIENCE_MAX)
+    }
+
     /// Starts one more worker if calls wait and none is starting: one at a time, so that a burst
     /// of calls does not become a burst of processes. Beyond one for each processor it takes a
     /// call that has waited for some time.
@@ -156,13 +159,13 @@ impl Pool {
                 return;
             };
             let most = self.floor.settings.workers_max;
-            let patient = oldest.since.elapsed() < SCALE_AFTER;
+            let patient = oldest.since.elapsed() < self.patience();
             let most = if patient {
                 self.processors.min(most)
             } else {
                 most
             };
-            if inner.starting || inner.retired || inner.live >= most {
+            if inner.starting || inner.live >= most {
                 return;
             }
             inner.starting = true;
@@ -204,13 +207,11 @@ impl Pool {
         let mut worker = Some(worker);
         let mut inner = self.inner();
         let unfit = worker.as_ref().is_some_and(|w| w.unfit);
-        if unfit || inner.retired {
+        if unfit || (inner.retired && inner.waiters.is_empty()) {
             inner.live -= 1;
             // A worker that broke is replaced at once, so that the next call finds one warm.
-            let replace = unfit
-                && !inner.retired
-                && !inner.starting
-                && (inner.live == 0 || !inner.waiters.is_empty());
+            let wanted = !inner.waiters.is_empty() || (inner.live == 0 && !inner.retired);
+            let replace = wanted && !inner.starting;
             if replace {
                 inner.starting = true;
                 inner.live += 1;
@@ -277,18 +278,15 @@ impl Pool {
         drop(ended);
     }
 
-    /// Ends every idle worker and refuses every call from now on; calls under way go on.
+    /// Keeps no idle worker from now on. Calls that are under way or wait are still served, and so
+    /// is one that found this pool just before it was retired.
     pub(crate) fn retire(&self) {
-        let (idle, waiters) = {
+        let idle = {
             let mut inner = self.inner();
             inner.retired = true;
             inner.live -= inner.idle.len();
-            (
-                std::mem::take(&mut inner.idle),
-                std::mem::take(&mut inner.waiters),
-            )
+            std::mem::take(&mut inner.idle)
         };
-        drop(waiters);
         drop(idle);
     }
 

@@ -17,6 +17,7 @@
 //! alone. A reply that is no reply is a SystemError, as it was in Dispatch. A handler's own error
 //! wins over the output schema, which then has nothing to be said about.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -35,8 +36,8 @@ use crate::worker::{Broken, Captured};
 /// Workers that die before they took the order are replaced so many times for one call.
 const DELIVERIES_MAX: usize = 3;
 
-/// A call of a function.
-#[derive(Debug, Clone)]
+/// A call of a function. `Debug` shows only the run's id: the rest may hold secrets.
+#[derive(Clone)]
 pub struct Call {
     /// The run's id, for logs.
     pub run_id: String,
@@ -47,6 +48,14 @@ pub struct Call {
     pub input: Value,
     /// When the caller stops being interested, if that is before the function's own timeout.
     pub deadline: Option<std::time::Instant>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("run_id", &self.run_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came of a call.
@@ -156,7 +165,7 @@ fn explain(none: NoWorker) -> RunError {
             "{waiting} calls of this function wait for a worker already"
         )),
         NoWorker::Deadline => RunError::function("Did not invoke, already exceeded timeout"),
-        NoWorker::Retired => {
+        NoWorker::Gone => {
             RunError::system("this revision of the function is no longer served here")
         }
         NoWorker::Failed(failure) if failure.transient => RunError::system(failure.reason),

@@ -49,7 +49,7 @@ pub(super) async fn build(room: &Room<'_>, manifest: &str) -> Result<(), Failure
     room.furnish()?;
     room.write("layer/package.json", manifest)?;
     let npm = room.tools.npm.clone().or_else(|| on_path("npm"));
-    let npm = npm.ok_or_else(|| Failure::now("npm was not found on this node: install npm"))?;
+    let npm = npm.ok_or_else(|| Failure::of("npm was not found on this node: install npm"))?;
     let npm = std::fs::canonicalize(&npm).unwrap_or(npm);
     let script = npm.to_string_lossy();
     let arguments = [

@@ -162,7 +162,7 @@ async fn find(room: &Room<'_>) -> Result<Tool, Failure> {
         .or_else(|| on_path("pip3"))
         .or_else(|| on_path("pip"));
     pip.map(Tool::Pip).ok_or_else(|| {
-        Failure::now("neither uv nor pip was found on this node: install python3-pip or uv")
+        Failure::of("neither uv nor pip was found on this node: install python3-pip or uv")
     })
 }
 

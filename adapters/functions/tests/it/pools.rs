@@ -154,6 +154,23 @@ async fn stems_are_kept_for_what_is_loaded_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_are_served_after_their_revision_is_retired() {
+    let node = node_with(|c| c.pools.workers_max = 1);
+    let id = node.load(python(SLEEP)).await;
+    let mut calls = futures::future::join_all((0..3).map(|_| node.call(&id, json!(0.1))));
+    // Polled once, each has a worker or waits for one.
+    assert!(futures::poll!(&mut calls).is_pending());
+    node.functions.retire(&id);
+    for done in calls.await {
+        assert_eq!((done.error, done.output), (None, json!("done")));
+    }
+    until("its memory is free", || {
+        node.functions.stats().reserved_bytes == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_node_gives_up_its_oldest_idle_worker() {
     // Room for two Python workers of twelve MiB.
     let node = node_with(|c| {
