@@ -3,6 +3,7 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 export DISPATCH_NATS_SERVER ?= $(CURDIR)/.tools/bin/nats-server
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
@@ -19,7 +20,7 @@ build: setup ## Build the binary `dispatch` into target/debug
 	$(CARGO) build --locked --bin dispatch --bin story
 
 demo: build ## Run the story on real parts; KEEP=1 leaves it up
-	@target/debug/story $(if $(KEEP),--keep)
+	@$(TARGET)/debug/story $(if $(KEEP),--keep)
 
 test: setup ## Run all tests
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -39,5 +40,6 @@ check: setup ## Formatting, lints, documentation, and the rules of the house
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans sources licenses; fi
 
 clean: ## Remove what was built, and the demo
-	$(CARGO) clean
+	@[ ! -x .demo/stop ] || .demo/stop
 	rm -rf .demo
+	$(CARGO) clean
