@@ -147,6 +147,12 @@ impl World {
         self.position
     }
 
+    /// How many resources there are; those that are gone do not count.
+    #[must_use]
+    pub fn resources(&self) -> usize {
+        self.states().count()
+    }
+
     /// Where a command of this resource was decided, if it is one of its recent commands or
     /// created it.
     pub(crate) fn decided(&self, key: &ResourceKey, command: CommandId) -> Option<Seq> {

@@ -93,6 +93,12 @@ impl TestServer {
         (self.process, self.port) = spawn(self.directory.path(), i32::from(self.port), &self.users);
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
         self.process.kill();
