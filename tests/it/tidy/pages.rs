@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::CommandFactory;
 use dispatch_cli::args::Cli;
-use engine_model::Code;
+use engine_model::{Code, Command, Query, RunCommand};
 
 use super::none;
 use super::tree::{File, files, root};
@@ -167,6 +167,42 @@ fn section<'a>(page: &'a str, words: &str) -> Option<&'a str> {
     Some(rest.find("\n#").map_or(rest, |end| &rest[..end]))
 }
 
+/// The blocks of `docs/nats.md` that say what they are, and cannot be read as that.
+fn misleading(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut blocks = page.split("\n```json ").skip(1).peekable();
+    assert!(blocks.peek().is_some(), "the page has examples");
+    for block in blocks {
+        let Some((what, rest)) = block.split_once('\n') else {
+            continue;
+        };
+        let text = rest.split("\n```").next().unwrap_or_default();
+        let read = match what {
+            "command" => serde_json::from_str::<Command>(text).map(drop),
+            "run" => serde_json::from_str::<RunCommand>(text).map(drop),
+            "query" => serde_json::from_str::<Query>(text).map(drop),
+            other => {
+                found.push(format!("docs/nats.md: nobody can read a {other}"));
+                continue;
+            }
+        };
+        if let Err(error) = read {
+            found.push(format!("docs/nats.md: {text} is no {what}: {error}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_of_a_message_can_be_read() {
+    let files = files();
+    let page = files
+        .iter()
+        .find(|file| file.path == "docs/nats.md")
+        .expect("it is there");
+    none(misleading(&page.text));
+}
+
 #[test]
 fn every_error_code_has_its_page() {
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
@@ -230,6 +266,9 @@ fn each_gap_is_found() {
     ];
     let dead = dead_links(&files, &|path| path == "README.md" || path == "docs/a.md");
     assert_eq!(dead.len(), 3, "{dead:?}");
+
+    assert_eq!(misleading("\n```json command\n\"Retry\"\n```").len(), 0);
+    assert_eq!(misleading("\n```json command\n\"Retri\"\n```").len(), 1);
 
     let cli = clap::Command::new("dispatch")
         .subcommand(clap::Command::new("up").arg(clap::Arg::new("x").long("exact")));
