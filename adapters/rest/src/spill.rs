@@ -106,15 +106,17 @@ pub(crate) async fn fetch_result(blobs: &dyn Blobs, result: &mut RunResult) {
     }
 }
 
-/// Brings a large output back into the document of a run, where it can be had.
+/// Brings what was too large back into the document of a run, where it can be had.
 pub(crate) async fn fetch_document(blobs: &dyn Blobs, document: &mut Value) {
-    let Some(digest) = document["outputBlob"].as_str() else {
-        return;
-    };
-    if let Some(output) = fetch(blobs, digest).await {
-        document["output"] = output;
-        if let Some(fields) = document.as_object_mut() {
-            fields.remove("outputBlob");
+    for (field, blob) in [("input", "inputBlob"), ("output", "outputBlob")] {
+        let Some(digest) = document[blob].as_str() else {
+            continue;
+        };
+        if let Some(value) = fetch(blobs, digest).await {
+            document[field] = value;
+            if let Some(fields) = document.as_object_mut() {
+                fields.remove(blob);
+            }
         }
     }
 }
@@ -124,9 +126,9 @@ async fn fetch(blobs: &dyn Blobs, digest: &str) -> Option<Value> {
         Some(digest) => blobs.get(&digest).await,
         None => return None,
     };
-    // The record stands without it, and still says where the output lies.
+    // The record stands without it, and still says where the value lies.
     let bytes = read
-        .inspect_err(|error| warn!(%error, "output of a run not fetched"))
+        .inspect_err(|error| warn!(%error, "value of a run not fetched"))
         .ok()?;
     serde_json::from_slice(&bytes).ok()
 }

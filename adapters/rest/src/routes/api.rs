@@ -18,4 +18,5 @@ pub(super) static APIS: Group = Group {
         parameter: "function",
         field: "function",
     }],
+    shown: &[],
 };

@@ -14,4 +14,5 @@ pub(super) static APPLICATIONS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
+    shown: &[],
 };

@@ -23,4 +23,5 @@ pub(super) static FUNCTIONS: Group = Group {
             field: "image",
         },
     ],
+    shown: &[],
 };

@@ -13,6 +13,7 @@ pub(super) static ORGANIZATIONS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
+    shown: &[],
 };
 
 pub(super) static SERVICE_ACCOUNTS: Group = Group {
@@ -23,4 +24,5 @@ pub(super) static SERVICE_ACCOUNTS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
+    shown: &[],
 };

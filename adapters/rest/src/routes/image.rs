@@ -17,6 +17,7 @@ pub(super) static BASE_IMAGES: Group = Group {
         parameter: "language",
         field: "language",
     }],
+    shown: &[],
 };
 
 pub(super) static IMAGES: Group = Group {
@@ -36,4 +37,5 @@ pub(super) static IMAGES: Group = Group {
             field: "baseImageName",
         },
     ],
+    shown: &["dockerUrl", "language"],
 };

@@ -62,7 +62,6 @@ const IGNORED: &[&str] = &[
     "tags",
     "revision",
     "attempt",
-    "inputBlob",
 ];
 
 pub(super) fn places() -> Vec<Place> {
@@ -147,7 +146,7 @@ async fn begin(
     params: Params,
     request: Request<Body>,
 ) -> Result<Shown, Refusal> {
-    let params = params.only([FUNCTION, "wait", TAGS])?;
+    let params = params.only([FUNCTION, "wait"])?;
     let body = body::json(request, app.bounds()).await?;
     let Some(Value::Object(fields)) = body else {
         return Err(Refusal::new(Code::MalformedCommand, "Invalid Payload"));

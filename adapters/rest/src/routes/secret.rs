@@ -14,4 +14,5 @@ pub(super) static SECRETS: Group = Group {
     updated: Some(StatusCode::CREATED),
     deleted: Some(StatusCode::NO_CONTENT),
     filters: &[],
+    shown: &["serviceInstance"],
 };

@@ -184,3 +184,39 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
         .unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), "HTTP/1.1 408");
 }
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_learns_that_it_was_too_much() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let house = house().await;
+    // More than the sockets hold by themselves, less than the server's patience with it.
+    let much = vec![b' '; 4 << 20];
+    let mut chunked = format!("{:x}\r\n", much.len()).into_bytes();
+    chunked.extend_from_slice(&much);
+    chunked.extend_from_slice(b"\r\n0\r\n\r\n");
+    let length = format!("content-length: {}", much.len());
+    for (framing, body) in [
+        (length.as_str(), &much),
+        ("transfer-encoding: chunked", &chunked),
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(house.server.local_addr())
+            .await
+            .unwrap();
+        let head = format!(
+            "POST /v1/application HTTP/1.1\r\nhost: x\r\nauthorization: Bearer root-token\r\n\
+             x-dispatch-org: dispatch\r\ncontent-type: application/json\r\n\
+             connection: close\r\n{framing}\r\n\r\n"
+        );
+        let exchange = async {
+            socket.write_all(head.as_bytes()).await?;
+            socket.write_all(body).await?;
+            let mut answer = vec![0; 12];
+            socket.read_exact(&mut answer).await.map(|_| answer)
+        };
+        let answer = tokio::time::timeout(crate::support::PATIENCE, exchange)
+            .await
+            .unwrap();
+        assert_eq!(answer.unwrap(), b"HTTP/1.1 413", "{framing}");
+    }
+}

@@ -289,6 +289,9 @@ impl Runs for Dispatch {
             "name": id, "functionName": function, "input": command.input, "output": output,
             "blocking": command.blocking, "status": status, "tags": [],
         });
+        if let Some(digest) = &command.input_blob {
+            run["inputBlob"] = json!(digest);
+        }
         if let Some(digest) = &output_blob {
             run["outputBlob"] = json!(digest);
         }

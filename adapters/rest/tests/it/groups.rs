@@ -92,6 +92,9 @@ async fn goes_its_way(house: &House, case: Case) {
     );
     assert!(!made.header("x-dispatch-command-id").is_empty());
     assert!(!made.text.contains("canary"), "{}", made.text);
+    // It is shown as it is after the decision, or not at all.
+    let asked = house.dispatch.state().queries.last().unwrap().at_least;
+    assert_eq!(asked, engine_model::Seq(1));
     let again = house.post(case.path, document.clone()).await;
     assert!(
         again
@@ -224,4 +227,28 @@ async fn a_broker_is_refreshed_on_request() {
         .post("/v1/servicebroker/c/refresh", json!({}))
         .await
         .refuses(404, "not-found");
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_written_again() {
+    let house = house().await;
+    house
+        .post("/v1/image", json!({ "name": "i", "baseImageName": "b" }))
+        .await
+        .is(201);
+    let mut image = house.get("/v1/image/i").await.is(200).clone();
+    // As the views show it.
+    for (field, value) in [
+        ("dockerUrl", "id@sha256:0"),
+        ("language", "python3"),
+        ("id", "7"),
+    ] {
+        image[field] = json!(value);
+    }
+    image["runtimeDependencies"] = json!({ "manifest": "requests" });
+    let changed = house.put("/v1/image/i", image).await;
+    assert_eq!(
+        changed.is(200)["runtimeDependencies"]["manifest"],
+        "requests"
+    );
 }

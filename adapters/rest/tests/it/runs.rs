@@ -235,6 +235,12 @@ async fn large_inputs_and_outputs_go_by_the_blob_store() {
         .post("/v1/runs?functionName=f", json!({ "input": input }))
         .await
         .is(202);
+    // The record shows it, so that it can be run again.
+    let record = house
+        .post("/v1/runs?functionName=f", json!({ "input": input }))
+        .await;
+    assert_eq!(record.is(202)["input"], input);
+    house.post("/v1/runs", record.body.clone()).await.is(202);
     for (command, ..) in &house.dispatch.state().started {
         assert_eq!(
             (&command.input, command.input_blob.as_deref()),
