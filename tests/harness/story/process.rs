@@ -227,8 +227,8 @@ impl Background {
 /// Signals a process and all of its group.
 fn signal_group(signal: &str, group: u32) {
     // One that has gone meanwhile is what was wanted.
-    let _ = Command::new("kill")
-        .args([&format!("-{signal}"), "--", &format!("-{group}")])
+    let _ = Command::new("bash")
+        .args(["-c", &format!("kill -{signal} -- -{group}")])
         .stderr(Stdio::null())
         .status();
 }
@@ -241,7 +241,7 @@ pub(super) fn stop_script(started: &[Background], patience: Duration) -> String 
         .map(|b| format!("-{}", b.child.id()))
         .collect();
     format!(
-        "#!/bin/sh\n# Ends what the story left up.\nfor group in {groups}; do\n    kill -TERM -- \
+        "#!/bin/bash\n# Ends what the story left up.\nfor group in {groups}; do\n    kill -TERM -- \
          \"$group\" 2>/dev/null\ndone\nfor group in {groups}; do\n    tries=0\n    while kill -0 -- \
          \"$group\" 2>/dev/null; do\n        tries=$((tries + 1))\n        [ \"$tries\" -gt {} ] && \
          kill -KILL -- \"$group\"\n        sleep 1\n    done\ndone\nrm -f \"$0\"\necho stopped\n",
@@ -335,6 +335,29 @@ mod tests {
         child.wait().unwrap();
         assert!(found.to_string().contains("sleep 60"), "{found}");
         wait_until_nothing_runs_in(directory.path(), at_once).unwrap();
+    }
+
+    #[test]
+    fn what_is_left_up_is_ended_by_its_script() {
+        let (directory, never) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+        let mut shell = Shell::new(
+            Path::new("/"),
+            directory.path(),
+            Path::new("/nowhere"),
+            &never,
+        )
+        .unwrap();
+        let goes_on = "bash -c 'echo ready; sleep 60 & wait'";
+        let mut background = shell.start(&Step::new(1, goes_on.into()), "ready").unwrap();
+        let patience = Duration::from_secs(10);
+        let script = stop_script(std::slice::from_ref(&background), patience);
+        let waiting = thread::spawn(move || background.child.wait().unwrap());
+        let status = Command::new("bash").args(["-c", &script]).status().unwrap();
+        assert!(status.success());
+        assert!(
+            !waiting.join().unwrap().success(),
+            "it was ended by a signal"
+        );
     }
 
     #[test]
