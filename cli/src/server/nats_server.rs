@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -28,6 +29,12 @@ const LOOK: Duration = Duration::from_millis(10);
 /// First wait before a dead server is started again; doubled each time up to the last.
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_LAST: Duration = Duration::from_secs(10);
+
+/// How often a running server is asked for a sign of life, how long it may take, and how many
+/// silences in a row end it: a busy machine is slow, a stopped server never answers.
+const PROBE: Duration = Duration::from_secs(5);
+const PROBE_MAX: Duration = Duration::from_secs(5);
+const SILENCES_MAX: u32 = 3;
 
 /// A server that lived so long is started again without a wait.
 const HEALTHY: Duration = Duration::from_secs(60);
@@ -92,6 +99,11 @@ impl Watch {
             let since = Instant::now();
             let ended = tokio::select! {
                 ended = child.wait() => ended,
+                () = self.silent() => {
+                    error!("nats-server does not answer and is killed");
+                    let _ = child.start_kill();
+                    child.wait().await
+                }
                 () = stop.cancelled() => return lame_duck(child).await,
             };
             let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -111,6 +123,20 @@ impl Watch {
                 }
             };
             info!("nats-server is back");
+        }
+    }
+
+    /// Returns when the server has not answered several times in a row.
+    async fn silent(&self) {
+        let mut silences = 0;
+        while silences < SILENCES_MAX {
+            sleep(PROBE).await;
+            let greeted = timeout(PROBE_MAX, greeted(self.address)).await;
+            silences = if matches!(greeted, Ok(Ok(()))) {
+                0
+            } else {
+                silences + 1
+            };
         }
     }
 
@@ -151,7 +177,7 @@ async fn listening(child: &mut Child, address: std::net::SocketAddr) -> Result<(
         if let Some(status) = child.try_wait()? {
             bail!("nats-server ended at once ({status})");
         }
-        if let Ok(Ok(_)) = timeout(LOOK * 10, TcpStream::connect(address)).await {
+        if let Ok(Ok(())) = timeout(LOOK * 10, greeted(address)).await {
             return Ok(());
         }
         if Instant::now() >= deadline {
@@ -159,6 +185,16 @@ async fn listening(child: &mut Child, address: std::net::SocketAddr) -> Result<(
         }
         sleep(LOOK).await;
     }
+}
+
+/// A NATS server greets whoever connects.
+async fn greeted(address: std::net::SocketAddr) -> std::io::Result<()> {
+    let mut greeting = [0; 4];
+    TcpStream::connect(address)
+        .await?
+        .read_exact(&mut greeting)
+        .await?;
+    Ok(())
 }
 
 /// The end of its log, for the error that a person sees.

@@ -1,10 +1,12 @@
 //! A node: any number of roles on one log, equal to every other node with the same roles.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_kit::{Blobs, Performer, Runner, Vault};
-use engine_model::Role;
+use engine_core::loads;
+use engine_model::{Effect, EffectId, Role};
 use engine_stream::{Error, Log};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -153,5 +155,30 @@ async fn catch_up(
         () = stop.cancelled() => return Err(NodeError::Slow),
     }
     info!(head = %head, "event stream folded");
+    Ok(())
+}
+
+/// Loads what is serving, so that the first run after a start does not wait for it. What cannot be
+/// loaded is loaded when it is called, and says then what is wrong.
+async fn warm_up(
+    fold: Arc<Fold>,
+    performers: Vec<Arc<dyn Performer>>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    for (key, load) in fold.read(loads) {
+        let effect = Effect::LoadFunction(load);
+        let Some(performer) = performers.iter().find(|adapter| adapter.performs(&effect)) else {
+            return Ok(());
+        };
+        let id = EffectId {
+            seq: fold.read(|world| world.last_seq(&key)),
+            index: 0,
+        };
+        tokio::select! {
+            // The outcome is on record already.
+            _ = performer.perform(id, &key, &effect) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
     Ok(())
 }
