@@ -17,16 +17,14 @@ use crate::spill;
 const AS_OF: HeaderName = HeaderName::from_static("x-dispatch-as-of");
 
 /// Reads a document of `kind`: seals its secrets, and puts away what is too large for a message.
-/// Fields that are only `shown` are passed over, so that what was read can be written again.
 /// `path_name` is the name in the path, which the document may leave out and may not contradict.
 pub(crate) async fn read(
     app: &App,
-    (kind, shown): (Kind, &[&str]),
+    kind: Kind,
     mut document: Value,
     path_name: Option<&Name>,
 ) -> Result<(Name, Spec), Refusal> {
     if let Some(fields) = document.as_object_mut() {
-        fields.retain(|field, _| !shown.contains(&field.as_str()));
         if let Some(name) = path_name {
             fields.entry("name").or_insert_with(|| name.as_str().into());
         }

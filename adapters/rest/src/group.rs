@@ -39,8 +39,6 @@ pub(crate) struct Group {
     pub(crate) deleted: Option<StatusCode>,
     /// Filters of the list besides tags.
     pub(crate) filters: &'static [Field],
-    /// Fields of its documents that are shown and cannot be given, besides those of every kind.
-    pub(crate) shown: &'static [&'static str],
 }
 
 impl Group {
@@ -146,7 +144,7 @@ async fn create(
 ) -> Result<Shown, Refusal> {
     params.only([])?;
     let body = required(request, group.bounds(&app)).await?;
-    let (name, spec) = document::read(&app, (group.kind, group.shown), body, None).await?;
+    let (name, spec) = document::read(&app, group.kind, body, None).await?;
     let seq = app
         .decided(&caller, group.kind, &name, Command::Create(spec))
         .await?;
@@ -196,7 +194,7 @@ async fn update(
     let params = params.only([TAGS])?;
     let name = name(text)?;
     let body = required(request, group.bounds(&app)).await?;
-    let (name, spec) = document::read(&app, (group.kind, group.shown), body, Some(&name)).await?;
+    let (name, spec) = document::read(&app, group.kind, body, Some(&name)).await?;
     if params.get(TAGS).is_some() {
         tagged(&app, group, &caller, &name, &params).await?;
     }

@@ -242,7 +242,11 @@ impl Parts {
             return Ok(());
         }
         let sealer = self.sealer.clone();
-        let accounts = Arc::new(Accounts::new(self.node.fold()));
+        let operator = (
+            plan.settings.organization.clone(),
+            plan.settings.service_account.clone(),
+        );
+        let accounts = Arc::new(Accounts::new(self.node.fold(), operator));
         let (follower, stop) = (accounts.clone(), self.stop.clone());
         self.tasks
             .push(tokio::spawn(async move { follower.follow(stop).await }));

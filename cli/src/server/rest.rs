@@ -16,14 +16,20 @@ use tokio_util::sync::CancellationToken;
 /// the time it takes says nothing about a token.
 pub(crate) struct Accounts {
     fold: Arc<Fold>,
+    /// The first account of the installation may look after all of it.
+    operator: (OrgName, Name),
     known: RwLock<HashMap<String, (OrgName, Name)>>,
 }
 
 impl Accounts {
     /// The accounts of the world as it is now.
-    pub(crate) fn new(fold: Arc<Fold>) -> Self {
+    pub(crate) fn new(fold: Arc<Fold>, operator: (OrgName, Name)) -> Self {
         let known = RwLock::new(read(&fold));
-        Self { fold, known }
+        Self {
+            fold,
+            operator,
+            known,
+        }
     }
 
     /// Follows the world.

@@ -25,6 +25,31 @@ const IGNORED: &[&str] = &[
     "organizationId",
 ];
 
+/// Fields that the views show and that cannot be given, so that what was read can be written again.
+fn shown(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Image => &["dockerUrl", "language"],
+        Kind::Secret => &["serviceInstance"],
+        Kind::ServiceBroker => &[
+            "lastError",
+            "lastRefresh",
+            "nextRefresh",
+            "refused",
+            "serviceClasses",
+        ],
+        Kind::ServiceInstance => &["dashboardUrl", "lastOperation", "provisioned", "bound"],
+        Kind::Organization
+        | Kind::ServiceAccount
+        | Kind::Application
+        | Kind::BaseImage
+        | Kind::ServiceClass
+        | Kind::ServiceBinding
+        | Kind::Function
+        | Kind::Run
+        | Kind::API => &[],
+    }
+}
+
 /// Reads a document of `kind`. `seal` seals a secret to the server's public key.
 ///
 /// # Errors
@@ -38,7 +63,7 @@ pub fn read(
         return Err(invalid(format!("a {kind} document is an object")));
     };
     let name = take_name(kind, &mut fields)?;
-    for field in IGNORED {
+    for field in IGNORED.iter().chain(shown(kind)) {
         fields.remove(*field);
     }
     fold_tags(&mut fields)?;
@@ -197,9 +222,6 @@ fn broker(
 /// The binding of a document that was read back carries fields of the server.
 fn instance(mut fields: Map<String, Value>) -> Map<String, Value> {
     drop_nulls(&mut fields, &["binding", "parameters", "secretParameters"]);
-    for field in ["dashboardUrl", "lastOperation", "provisioned", "bound"] {
-        fields.remove(field);
-    }
     if let Some(Value::Object(binding)) = fields.get_mut("binding") {
         let ours = ["parameters", "secretParameters", "bindingSecret"];
         binding.retain(|key, value| ours.contains(&key.as_str()) && !value.is_null());

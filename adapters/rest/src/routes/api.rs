@@ -18,5 +18,4 @@ pub(super) static APIS: Group = Group {
         parameter: "function",
         field: "function",
     }],
-    shown: &[],
 };

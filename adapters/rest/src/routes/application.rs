@@ -14,5 +14,4 @@ pub(super) static APPLICATIONS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
-    shown: &[],
 };

@@ -23,5 +23,4 @@ pub(super) static FUNCTIONS: Group = Group {
             field: "image",
         },
     ],
-    shown: &[],
 };

@@ -13,7 +13,6 @@ pub(super) static ORGANIZATIONS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
-    shown: &[],
 };
 
 pub(super) static SERVICE_ACCOUNTS: Group = Group {
@@ -24,5 +23,4 @@ pub(super) static SERVICE_ACCOUNTS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
-    shown: &[],
 };

@@ -17,7 +17,6 @@ pub(super) static BASE_IMAGES: Group = Group {
         parameter: "language",
         field: "language",
     }],
-    shown: &[],
 };
 
 pub(super) static IMAGES: Group = Group {
@@ -37,5 +36,4 @@ pub(super) static IMAGES: Group = Group {
             field: "baseImageName",
         },
     ],
-    shown: &["dockerUrl", "language"],
 };

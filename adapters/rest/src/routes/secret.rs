@@ -14,5 +14,4 @@ pub(super) static SECRETS: Group = Group {
     updated: Some(StatusCode::CREATED),
     deleted: Some(StatusCode::NO_CONTENT),
     filters: &[],
-    shown: &["serviceInstance"],
 };

@@ -22,13 +22,6 @@ pub(super) static BROKERS: Group = Group {
     updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[],
-    shown: &[
-        "lastError",
-        "lastRefresh",
-        "nextRefresh",
-        "refused",
-        "serviceClasses",
-    ],
 };
 
 /// Classes come from the catalogs of brokers and cannot be written.
@@ -43,7 +36,6 @@ pub(super) static CLASSES: Group = Group {
         parameter: "broker",
         field: "broker",
     }],
-    shown: &[],
 };
 
 /// As ever, an instance is not changed by a `PUT`.
@@ -64,7 +56,6 @@ pub(super) static INSTANCES: Group = Group {
             field: "status",
         },
     ],
-    shown: &[],
 };
 
 pub(super) fn places() -> Vec<Place> {
