@@ -62,12 +62,6 @@ pub fn check(world: &World) -> Vec<Violation> {
                     broken("a revision that serves was asked for", key);
                 }
             }
-            State::Class(class) if class.offered => {
-                let broker = key.neighbour(Kind::ServiceBroker, &class.broker);
-                if world.broker(&broker).is_none() {
-                    broken("a class that is offered has a broker", key);
-                }
-            }
             _ => {}
         }
     }

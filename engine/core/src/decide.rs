@@ -260,11 +260,8 @@ pub(crate) fn proceed(world: &World, key: &ResourceKey, now: Timestamp) -> Decis
         Kind::Secret | Kind::ServiceBroker | Kind::Organization => {
             return delete::next(world, key);
         }
-        Kind::BaseImage
-        | Kind::ServiceClass
-        | Kind::Run
-        | Kind::ServiceAccount
-        | Kind::Application => Vec::new(),
+        Kind::ServiceClass => catalog::next(world, key),
+        Kind::BaseImage | Kind::Run | Kind::ServiceAccount | Kind::Application => Vec::new(),
     };
     Decision::of(key, events)
 }

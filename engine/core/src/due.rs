@@ -6,7 +6,6 @@ use engine_model::{Alarm, Due, Effect, Kind, ResourceKey, Timestamp};
 use crate::aggregate::broker::Catalog;
 use crate::aggregate::{api, base_image, function, image};
 use crate::decide::{self, proceed};
-use crate::operation::Step;
 use crate::pending::{self, When};
 use crate::state::State;
 use crate::world::{World, changed_at};
@@ -97,36 +96,38 @@ impl Overdue {
     }
 }
 
+/// What of a resource is overdue, and can be done: a request to a broker that is not registered
+/// any more waits until it is again.
 fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> Option<Overdue> {
-    if let Some((alarm, at)) = alarm_of(world, key) {
+    let can_proceed = || !proceed(world, key, now).writes.is_empty();
+    if let Some((wanted, at)) = alarm_of(world, key) {
+        if at.plus_ms(LATE_MS) > now {
+            return None;
+        }
         let due = Due {
             key: key.clone(),
-            alarm,
+            alarm: wanted,
         };
-        return (at.plus_ms(LATE_MS) <= now).then_some(Overdue::Alarm(due));
+        let helps = can_proceed() || !alarm(world, &due, now).is_empty();
+        return helps.then_some(Overdue::Alarm(due));
     }
     if changed_at(world, key).plus_ms(WORD_MS) > now {
         return None;
     }
-    if !proceed(world, key, now).writes.is_empty() {
+    if can_proceed() {
         return Some(Overdue::Nudge(key.clone()));
     }
     let since = asked_since(state).map(|(since, ms)| since.plus_ms(ms));
     let lost = since.is_some_and(|by| by <= now) || lacks_word(world, key, state);
-    lost.then(|| Overdue::Reaction(key.clone()))
+    let helps = lost && !crate::outstanding(world, key).is_empty();
+    helps.then(|| Overdue::Reaction(key.clone()))
 }
 
 /// Since when an outcome is waited for, and how long that may take.
 fn asked_since(state: &State) -> Option<(Timestamp, i64)> {
     match state {
-        State::Instance(state) => {
-            let op = state.life.current()?;
-            matches!(op.step, Step::Asked).then_some((op.since, REQUEST_MS))
-        }
-        State::Binding(state) => {
-            let op = state.life.current()?;
-            matches!(op.step, Step::Asked).then_some((op.since, REQUEST_MS))
-        }
+        State::Instance(state) => Some((state.life.asked_since()?, REQUEST_MS)),
+        State::Binding(state) => Some((state.life.asked_since()?, REQUEST_MS)),
         State::Broker(state) => match state.catalog {
             Catalog::Reading { since } => Some((since, REQUEST_MS)),
             Catalog::Read { .. } | Catalog::Failed { .. } => None,
@@ -166,9 +167,7 @@ fn lacks_word(world: &World, key: &ResourceKey, state: &State) -> bool {
             decide::binding::is_wanted(instance)
                 && world.binding(&key.sibling(Kind::ServiceBinding)).is_none()
         }
-        State::Secret(_) | State::Broker(_) | State::Organization(_) if state.is_going() => {
-            !crate::outstanding(world, key).is_empty()
-        }
+        State::Secret(_) | State::Broker(_) | State::Organization(_) => state.is_going(),
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::aggregate::broker::{Broker, Catalog};
 use crate::aggregate::instance::{Instance, Ordered};
 use crate::aggregate::{api, base_image, function, image};
 use crate::decide;
-use crate::life::{Attempt, Life, Stage};
+use crate::life::{Attempt, Life, Past, Stage};
 use crate::operation::{Operation, Step};
 use crate::state::State;
 use crate::world::World;
@@ -172,10 +172,9 @@ fn current<A, M>(life: &Life<A, M>) -> Option<(&Attempt<A>, &Operation, bool)> {
         | Stage::Removing {
             attempt, removal, ..
         } => Some((attempt, removal, true)),
-        // The answer to a creation is still waited for, but its end was asked for: it is not
-        // sent again. A poll of it goes on.
+        // Whether the request was sent is not known; its answer says what there is to remove.
         Stage::Deleting {
-            past: Some((attempt, crate::life::Past::Underway(op))),
+            past: Some((attempt, Past::Asked(op))),
         } => Some((attempt, op, false)),
         Stage::Waiting | Stage::Made { .. } | Stage::Failed { .. } | Stage::Deleting { .. } => None,
     }

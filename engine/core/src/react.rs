@@ -58,19 +58,15 @@ pub fn react(world: &World, recorded: &Recorded) -> Vec<(EffectId, Effect)> {
         .collect()
 }
 
-/// What a resource's state waits for now: for one whose last commit was lost on its reactor.
+/// What a resource's state waits for now, for one whose last commit was lost on its reactor: words
+/// to others that must have been lost, or else what it waits for itself.
 #[must_use]
 pub fn outstanding(world: &World, key: &ResourceKey) -> Vec<Effect> {
     let mut wanted = Wanted::default();
-    wanted.own(world, key);
-    if world.state(key).is_some_and(State::is_going) {
-        wanted.deletions(world, key);
-    }
-    if let Some(instance) = world.instance(key)
-        && decide::binding::is_wanted(instance)
-        && world.binding(&key.sibling(Kind::ServiceBinding)).is_none()
-    {
-        wanted.create_binding(world, key);
+    wanted.create_binding(world, key);
+    wanted.deletions(world, key);
+    if wanted.0.is_empty() {
+        wanted.own(world, key);
     }
     wanted.0.into_iter().map(|(_, effect)| effect).collect()
 }

@@ -164,13 +164,43 @@ fn life<A, M>(life: &Life<A, M>, waits_for: impl FnOnce() -> Vec<String>) -> Opt
     })
 }
 
+/// What a person can do when the broker that a request is for is not registered any more.
+fn without_broker(world: &World, key: &ResourceKey, instance: &Instance) -> Option<String> {
+    let broker = &instance.life.attempt()?.what.broker;
+    let known = world
+        .broker(&key.neighbour(Kind::ServiceBroker, broker))
+        .is_some();
+    (!known).then(|| {
+        format!(
+            "service broker {broker} is not registered any more; register it again under that \
+             name, or abandon the service instance"
+        )
+    })
+}
+
+/// What is missing of a request that is to be sent, and was there when it was decided.
+fn lost_secret<A, M>(
+    world: &World,
+    key: &ResourceKey,
+    life: &Life<A, M>,
+    secrets: &[engine_model::Name],
+) -> Option<String> {
+    let creating = matches!(life.stage, Stage::Creating { .. });
+    let missing = decide::instance::secrets_stored(world, key, secrets).err();
+    missing.filter(|_| creating)
+}
+
 pub(crate) fn instance(world: &World, key: &ResourceKey, state: &Instance) -> Shown {
     let waits_for = || {
         let missing = decide::instance::ordered(world, key, &state.wish).err();
         missing.into_iter().collect()
     };
-    if let Some(shown) = life(&state.life, waits_for) {
-        return shown;
+    if let Some((status, mut reason)) = life(&state.life, waits_for) {
+        if state.life.current().is_some() {
+            reason.extend(without_broker(world, key, state));
+            reason.extend(lost_secret(world, key, &state.life, &state.wish.secrets));
+        }
+        return (status, reason);
     }
     if state
         .life
@@ -200,10 +230,9 @@ pub(crate) fn instance(world: &World, key: &ResourceKey, state: &Instance) -> Sh
 }
 
 fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
+    let owner = decide::binding::instance_of(world, key, state);
     let waits_for = || {
-        let made = decide::binding::instance_of(world, key, state)
-            .is_some_and(|instance| instance.life.is_made());
-        if !made {
+        if !owner.is_some_and(|instance| instance.life.is_made()) {
             return vec![format!(
                 "service instance {} is not provisioned yet",
                 key.name
@@ -216,7 +245,12 @@ fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
             .map(|name| format!("secret {name} does not exist yet"))
             .collect()
     };
-    life(&state.life, waits_for).unwrap_or((Status::Ready, Vec::new()))
+    let (status, mut reason) = life(&state.life, waits_for).unwrap_or((Status::Ready, Vec::new()));
+    if state.life.current().is_some() {
+        reason.extend(owner.and_then(|instance| without_broker(world, key, instance)));
+        reason.extend(lost_secret(world, key, &state.life, &state.wish.secrets));
+    }
+    (status, reason)
 }
 
 fn api(world: &World, key: &ResourceKey, state: &Api) -> Shown {

@@ -159,6 +159,17 @@ impl World {
         self.entries.get(key)?.decided(command)
     }
 
+    /// Whether anything was heard of a resource. A node may hear of what it did itself before it
+    /// hears of what others did earlier, so that what is not known need not be gone.
+    pub(crate) fn is_known(&self, key: &ResourceKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Whether a resource was there and is no more.
+    pub(crate) fn is_gone(&self, key: &ResourceKey) -> bool {
+        self.is_known(key) && self.state(key).is_none()
+    }
+
     pub(crate) fn entry(&self, key: &ResourceKey) -> Option<&Entry> {
         self.entries.get(key)
     }

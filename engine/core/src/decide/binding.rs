@@ -129,6 +129,10 @@ pub(crate) fn next(world: &World, key: &ResourceKey, now: Timestamp) -> Vec<Even
         return Vec::new();
     };
     let life = &binding.life;
+    let owner = key.sibling(Kind::ServiceInstance);
+    if !world.is_known(&owner) {
+        return Vec::new();
+    }
     let Some(instance) = instance_of(world, key, binding) else {
         let changes = match life.attempt() {
             Some(_) => vec![orphaned_on_record(binding)],

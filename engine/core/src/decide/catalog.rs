@@ -44,6 +44,19 @@ pub(crate) fn learn(
     }
 }
 
+/// A class goes with its broker, also when the node that ended the broker had not heard of it.
+pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
+    let lost = world
+        .class(key)
+        .filter(|class| class.offered)
+        .is_some_and(|class| world.is_gone(&key.neighbour(Kind::ServiceBroker, &class.broker)));
+    if lost {
+        vec![Event::ServiceClass(ClassEvent::Withdrawn)]
+    } else {
+        Vec::new()
+    }
+}
+
 fn own(key: &ResourceKey, event: BrokerEvent) -> Decision {
     Decision::of(key, vec![Event::ServiceBroker(event)])
 }

@@ -187,7 +187,7 @@ pub(crate) fn ordered(
 }
 
 /// Whether all of these secrets are there.
-pub(super) fn secrets_stored(
+pub(crate) fn secrets_stored(
     world: &World,
     key: &ResourceKey,
     secrets: &[Name],

@@ -21,7 +21,10 @@ pub(crate) fn answered<A, M, T>(
     made: impl Fn(&T) -> M,
     now: Timestamp,
 ) -> Changes<A, M> {
-    let exists = matches!(verdict, Verdict::Done(_) | Verdict::Accepted { .. });
+    let exists = matches!(
+        verdict,
+        Verdict::Done(_) | Verdict::Accepted { .. } | Verdict::Unknown { orphan: true, .. }
+    );
     match &life.stage {
         Stage::Creating { attempt, op } if op.request == request => {
             first_answer(attempt, op, verdict, made, now)
@@ -38,7 +41,7 @@ pub(crate) fn answered<A, M, T>(
             }],
             _ => Vec::new(),
         },
-        // It was given up, and came all the same.
+        // It was given up, and came all the same, or may have.
         Stage::Failed { attempt, .. } | Stage::Orphaned { attempt, .. }
             if attempt.request == request && exists =>
         {

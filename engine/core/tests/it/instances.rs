@@ -363,10 +363,10 @@ fn a_delete_while_the_broker_works_is_sent_at_once_and_a_refusal_is_waited_out()
 }
 
 #[test]
-fn a_delete_whose_request_was_lost_goes_on_when_no_answer_can_come() {
+fn a_delete_whose_answers_are_lost_goes_on_when_none_can_come() {
     let mut platform = with_instance(&[]);
-    platform.tasks.clear();
     platform.must(pg(), delete());
+    platform.tasks.clear();
     platform.run();
     assert_eq!(instance(&platform).0, Status::Deleting);
     platform.pass(200_000);

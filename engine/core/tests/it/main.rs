@@ -1,5 +1,10 @@
 //! The decisions, told as stories: given what happened, when this comes, then that is recorded.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot be told on is a failed test"
+)]
+
 mod apis;
 mod brokers;
 mod commands;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use engine_core::{Decision, Input, Overdue, World, alarm, check, decide, due, outstanding, react};
+use engine_core::{Input, Overdue, World, alarm, check, decide, due, outstanding, react};
 use engine_model::{
-    Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, Event, Kind, Name, OrgName,
-    Outcome, Recorded, Rejection, ResourceKey, Sealed, Seq, Status, Timestamp,
+    Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, EffectId, Event, Kind, Name,
+    OrgName, Outcome, Recorded, Rejection, ResourceKey, Sealed, Seq, Status, Timestamp,
 };
 
 pub(crate) mod docs;
@@ -39,6 +39,8 @@ pub(crate) fn sealed(text: &str) -> Sealed {
 /// An effect that waits to be performed.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
+    /// Of which commit it came, and as which effect; none when an alarm asked for it.
+    id: Option<EffectId>,
     pub(crate) key: ResourceKey,
     pub(crate) effect: Effect,
     pub(crate) cause: Cause,
@@ -51,8 +53,13 @@ pub(crate) struct Platform {
     pub(crate) log: Vec<Recorded>,
     pub(crate) now: Timestamp,
     pub(crate) tasks: VecDeque<Task>,
+    /// Outcomes that are on their way.
+    pub(crate) answers: VecDeque<(ResourceKey, Outcome, Cause)>,
     pub(crate) timers: BTreeMap<(ResourceKey, &'static str), (Timestamp, Due)>,
     pub(crate) outside: Outside,
+    /// The world of another node, which lags behind; and whether that node acts now.
+    pub(crate) other: World,
+    pub(crate) other_acts: bool,
     commands: u64,
 }
 
@@ -63,8 +70,11 @@ impl Platform {
             log: Vec::new(),
             now: START,
             tasks: VecDeque::new(),
+            answers: VecDeque::new(),
             timers: BTreeMap::new(),
             outside: Outside::default(),
+            other: World::default(),
+            other_acts: false,
             commands: 0,
         }
     }
@@ -100,32 +110,69 @@ impl Platform {
             command: &command,
             sealed: Some(&sealed),
         };
-        let decision = decide(&self.world, &key, input, self.now)?;
-        if let Some(seq) = decision.repeated {
-            assert!(decision.writes.is_empty());
-            return Ok(seq);
+        let actor = Actor("user:alice".into());
+        let (repeated, _) = self.settle(&key, input, Cause::Command(id), &actor)?;
+        Ok(repeated.unwrap_or_else(|| self.world.last_seq(&key)))
+    }
+
+    /// The world as the node that acts knows it.
+    pub(crate) fn view(&self) -> &World {
+        if self.other_acts {
+            &self.other
+        } else {
+            &self.world
         }
-        if let Some((last, _)) = decision.writes.last() {
-            assert_eq!(*last, key, "the resource that asked comes last");
+    }
+
+    /// The other node reads all that there is.
+    pub(crate) fn catch_up(&mut self) {
+        for recorded in &self.log {
+            self.other.apply(recorded).unwrap();
         }
-        self.write(decision, Cause::Command(id), &Actor("user:alice".into()));
-        Ok(self.world.last_seq(&key))
     }
 
-    /// Sends a command that must not be refused.
-    pub(crate) fn must(&mut self, key: ResourceKey, command: Command) -> Seq {
-        self.send(key.clone(), command)
-            .unwrap_or_else(|refused| panic!("{key}: {refused}"))
+    /// The other node reads all that there is of one resource.
+    fn read_up(&mut self, key: &ResourceKey) {
+        for recorded in self.log.iter().filter(|one| one.commit.key == *key) {
+            self.other.apply(recorded).unwrap();
+        }
     }
 
-    /// Sends a command that must be refused.
-    pub(crate) fn refused(&mut self, key: ResourceKey, command: Command) -> Rejection {
-        self.send(key, command).expect_err("it must be refused")
+    /// Decides and writes, and decides anew when another node was faster.
+    fn settle(
+        &mut self,
+        key: &ResourceKey,
+        input: Input<'_>,
+        cause: Cause,
+        actor: &Actor,
+    ) -> Result<(Option<Seq>, usize), Rejection> {
+        for _ in 0..STEPS_MAX {
+            let decision = decide(self.view(), key, input, self.now)?;
+            if let Some((last, _)) = decision.writes.last() {
+                assert_eq!(last, key, "the resource that asked comes last");
+            }
+            let count = decision.writes.len();
+            assert!(count == 0 || decision.repeated.is_none());
+            if self.write(decision.writes, cause, actor) {
+                return Ok((decision.repeated, count));
+            }
+        }
+        panic!("{key}: the nodes clash for ever");
     }
 
-    fn write(&mut self, decision: Decision, cause: Cause, actor: &Actor) {
-        for (key, events) in decision.writes {
+    /// Writes as far as nobody else was faster.
+    fn write(
+        &mut self,
+        writes: Vec<(ResourceKey, Vec<Event>)>,
+        cause: Cause,
+        actor: &Actor,
+    ) -> bool {
+        for (key, events) in writes {
             assert!(!events.is_empty());
+            if self.view().last_seq(&key) != self.world.last_seq(&key) {
+                self.read_up(&key);
+                return false;
+            }
             let seq = Seq(self.log.len() as u64 + 1);
             let recorded = Recorded {
                 seq,
@@ -141,23 +188,39 @@ impl Platform {
             };
             assert_eq!(self.world.apply(&recorded), Ok(true));
             assert_eq!(self.world.apply(&recorded), Ok(false));
+            self.log.push(recorded.clone());
             self.react_to(&recorded);
-            self.log.push(recorded);
         }
+        true
     }
 
     pub(crate) fn react_to(&mut self, recorded: &Recorded) {
-        for (id, effect) in react(&self.world, recorded) {
+        if self.other_acts {
+            self.read_up(&recorded.commit.key);
+        }
+        for (id, effect) in react(self.view(), recorded) {
             let cause = Cause::Effect {
                 seq: id.seq,
                 index: id.index,
             };
             self.tasks.push_back(Task {
+                id: Some(id),
                 key: recorded.commit.key.clone(),
                 effect,
                 cause,
             });
         }
+    }
+
+    /// Sends a command that must not be refused.
+    pub(crate) fn must(&mut self, key: ResourceKey, command: Command) -> Seq {
+        self.send(key.clone(), command)
+            .unwrap_or_else(|refused| panic!("{key}: {refused}"))
+    }
+
+    /// Sends a command that must be refused.
+    pub(crate) fn refused(&mut self, key: ResourceKey, command: Command) -> Rejection {
+        self.send(key, command).expect_err("it must be refused")
     }
 
     /// Hands in what came of an effect.
@@ -167,14 +230,67 @@ impl Platform {
 
     /// Lets a resource meet something that is never refused; tells how many commits came of it.
     pub(crate) fn meet(&mut self, key: &ResourceKey, input: Input<'_>, cause: Cause) -> usize {
-        let decision =
-            decide(&self.world, key, input, self.now).expect("only commands are refused");
-        let count = decision.writes.len();
-        self.write(decision, cause, &Actor::engine());
-        count
+        let settled = self.settle(key, input, cause, &Actor::engine());
+        settled.expect("only commands are refused").1
     }
 
+    /// Whether an effect is still wanted, as a reactor asks before it performs one.
+    fn is_outstanding(&mut self, task: &Task) -> bool {
+        let Some(id) = task.id else { return true };
+        if self.other_acts {
+            self.read_up(&task.key);
+        }
+        let recorded = &self.log[id.seq.0 as usize - 1];
+        react(self.view(), recorded)
+            .iter()
+            .any(|(wanted, _)| *wanted == id)
+    }
+
+    /// Performs an effect, unless it is no longer wanted.
+    pub(crate) fn react_with(&mut self, task: &Task) {
+        if self.is_outstanding(task) {
+            self.perform(task);
+        }
+    }
+
+    /// Performs an effect, unless it is no longer wanted, and leaves its outcome on the way.
+    pub(crate) fn begin(&mut self, task: &Task) {
+        let word = matches!(
+            task.effect,
+            Effect::Proceed(_)
+                | Effect::DeleteBinding(_)
+                | Effect::Delete(_)
+                | Effect::CreateBinding { .. }
+                | Effect::AbandonBinding { .. }
+                | Effect::Timer(_)
+        );
+        if word {
+            return self.react_with(task);
+        }
+        if self.is_outstanding(task)
+            && let Some(outcome) = self.outside.perform(&task.effect, self.now)
+        {
+            self.answers
+                .push_back((task.key.clone(), outcome, task.cause));
+        }
+    }
+
+    /// An outcome arrives.
+    pub(crate) fn arrive(&mut self, nth: usize) {
+        if let Some((key, outcome, cause)) = self.answers.remove(nth) {
+            if self.other_acts {
+                self.read_up(&key);
+            }
+            self.meet(&key, Input::Outcome { outcome: &outcome }, cause);
+        }
+    }
+
+    /// Performs an effect, wanted or not.
     pub(crate) fn perform(&mut self, task: &Task) {
+        if self.other_acts {
+            // A node reacts to a commit once it has folded it.
+            self.read_up(&task.key);
+        }
         let input = match &task.effect {
             Effect::Proceed(key)
             | Effect::DeleteBinding(key)
@@ -201,13 +317,14 @@ impl Platform {
     }
 
     pub(crate) fn ring(&mut self, due: &Due) {
-        let effects = alarm(&self.world, due, self.now);
+        let effects = alarm(self.view(), due, self.now);
         if effects.is_empty() {
             self.meet(&due.key, Input::Due { alarm: due.alarm }, Cause::Alarm);
             return;
         }
         for effect in effects {
             let task = Task {
+                id: None,
                 key: due.key.clone(),
                 effect,
                 cause: Cause::Alarm,
@@ -219,10 +336,14 @@ impl Platform {
     /// Performs all that waits, without letting time pass.
     pub(crate) fn drain(&mut self) {
         for _ in 0..STEPS_MAX {
+            self.arrive(0);
             let Some(task) = self.tasks.pop_front() else {
-                return;
+                if self.answers.is_empty() {
+                    return;
+                }
+                continue;
             };
-            self.perform(&task);
+            self.react_with(&task);
         }
         panic!("the effects never end");
     }
@@ -260,7 +381,7 @@ impl Platform {
 
     /// What the sweep does; tells how much it found besides catalogs that are to be read again.
     pub(crate) fn sweep(&mut self) -> usize {
-        let found = due(&self.world, self.now);
+        let found = due(self.view(), self.now);
         for overdue in &found {
             let key = overdue.key().clone();
             match overdue {
@@ -270,8 +391,9 @@ impl Platform {
                     self.meet(&key, Input::Nudge { effect: &effect }, Cause::Alarm);
                 }
                 Overdue::Reaction(_) => {
-                    for effect in outstanding(&self.world, &key) {
+                    for effect in outstanding(self.view(), &key) {
                         self.perform(&Task {
+                            id: None,
                             key: key.clone(),
                             effect,
                             cause: Cause::Alarm,

@@ -64,7 +64,7 @@ pub(crate) struct Outside {
     pub(crate) catalog: BrokerOutcome,
     pub(crate) instances: BTreeSet<InstanceId>,
     pub(crate) bindings: BTreeMap<BindingId, InstanceId>,
-    work: BTreeMap<String, (Work, u32)>,
+    work: BTreeMap<String, (Work, u32, uuid::Uuid)>,
     pub(crate) erased: BTreeSet<KeyId>,
     pub(crate) sealed: BTreeSet<KeyId>,
     pub(crate) retired: Vec<RevisionId>,
@@ -188,7 +188,7 @@ impl Outside {
         match effect {
             Effect::Provision { call, .. } => {
                 let id = call.instance;
-                let verdict = self.make(&call.request.to_string(), |outside| {
+                let verdict = self.make(&call.request.to_string(), id.0, |outside| {
                     outside.instances.insert(id);
                 });
                 let verdict = verdict.map(|()| Provisioned::default());
@@ -204,7 +204,7 @@ impl Outside {
                         .push(format!("{id} is deprovisioned before it is unbound"));
                 }
                 let there = self.instances.contains(&id);
-                let verdict = self.remove(&call.request.to_string(), there, |outside| {
+                let verdict = self.remove(&call.request.to_string(), id.0, there, |outside| {
                     outside.instances.remove(&id);
                     outside.bindings.retain(|_, bound| *bound != id);
                 });
@@ -230,10 +230,14 @@ impl Outside {
             Effect::Bind { call, binding, .. } => {
                 let (id, binding) = (call.instance, *binding);
                 if !self.instances.contains(&id) {
-                    self.offences
-                        .push(format!("{id} is bound and is not there"));
+                    return Outcome::Binding(BindingOutcome::BindAnswered {
+                        request: call.request,
+                        verdict: Verdict::Rejected {
+                            reason: "no such instance".into(),
+                        },
+                    });
                 }
-                let verdict = self.make(&call.request.to_string(), |outside| {
+                let verdict = self.make(&call.request.to_string(), binding.0, |outside| {
                     outside.bindings.insert(binding, id);
                 });
                 let verdict = verdict.map(|()| self.credentials(binding, now));
@@ -245,7 +249,7 @@ impl Outside {
             Effect::Unbind { call, binding, .. } => {
                 let binding = *binding;
                 let there = self.bindings.contains_key(&binding);
-                let verdict = self.remove(&call.request.to_string(), there, |outside| {
+                let verdict = self.remove(&call.request.to_string(), binding.0, there, |outside| {
                     outside.bindings.remove(&binding);
                 });
                 Outcome::Binding(BindingOutcome::UnbindAnswered {
@@ -292,16 +296,21 @@ impl Outside {
         }
     }
 
-    fn make(&mut self, request: &str, make: impl FnOnce(&mut Self)) -> Verdict<()> {
+    fn make(
+        &mut self,
+        request: &str,
+        what: uuid::Uuid,
+        make: impl FnOnce(&mut Self),
+    ) -> Verdict<()> {
         match self.mood() {
             Mood::Sync => {
                 make(self);
                 Verdict::Done(())
             }
-            Mood::Async(polls) => self.accept(request, Work::Make, polls),
+            Mood::Async(polls) => self.accept(request, what, Work::Make, polls),
             Mood::AsyncFails(polls) => {
                 make(self);
-                self.accept(request, Work::FailToMake, polls)
+                self.accept(request, what, Work::FailToMake, polls)
             }
             Mood::LostAnswer => {
                 make(self);
@@ -314,17 +323,24 @@ impl Outside {
     fn remove(
         &mut self,
         request: &str,
+        what: uuid::Uuid,
         there: bool,
         remove: impl FnOnce(&mut Self),
     ) -> Verdict<()> {
-        match self.mood() {
+        let mood = self.mood();
+        if matches!(mood, Mood::Sync | Mood::Async(_) | Mood::LostAnswer) {
+            // A removal puts an end to the making.
+            self.work
+                .retain(|_, (work, _, making)| *making != what || *work != Work::Make);
+        }
+        match mood {
             Mood::Sync if !there => Verdict::Gone,
             Mood::Sync => {
                 remove(self);
                 Verdict::Done(())
             }
-            Mood::Async(polls) => self.accept(request, Work::Remove, polls),
-            Mood::AsyncFails(polls) => self.accept(request, Work::FailToRemove, polls),
+            Mood::Async(polls) => self.accept(request, what, Work::Remove, polls),
+            Mood::AsyncFails(polls) => self.accept(request, what, Work::FailToRemove, polls),
             Mood::LostAnswer => {
                 remove(self);
                 lost()
@@ -333,8 +349,8 @@ impl Outside {
         }
     }
 
-    fn accept(&mut self, request: &str, work: Work, polls: u32) -> Verdict<()> {
-        self.work.insert(request.to_owned(), (work, polls));
+    fn accept(&mut self, request: &str, what: uuid::Uuid, work: Work, polls: u32) -> Verdict<()> {
+        self.work.insert(request.to_owned(), (work, polls, what));
         Verdict::Accepted {
             operation: Some(format!("op {request}")),
             dashboard_url: None,
@@ -343,7 +359,7 @@ impl Outside {
     }
 
     fn poll(&mut self, request: &str, end: impl FnOnce(&mut Self, bool)) -> Progress {
-        let Some((work, polls)) = self.work.get_mut(request) else {
+        let Some((work, polls, _)) = self.work.get_mut(request) else {
             return Progress::NotFound;
         };
         if *polls > 0 {
