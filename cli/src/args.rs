@@ -1,10 +1,14 @@
 //! What one can type.
 
+mod create;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use engine_model::Kind;
+
+pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne, CreateServiceInstance};
 
 use crate::output::Format;
 
@@ -272,24 +276,6 @@ pub struct PostgresBroker {
     pub address_file: Option<PathBuf>,
 }
 
-/// `create`
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-#[command(
-    after_help = "EXAMPLES:\n  dispatch create -f seed.yaml\n  dispatch create image \
-    python3-pg python3-base --runtime-deps requirements.txt\n  dispatch create function \
-    python3-pg pg-example postgres.py --service azure-pg\n  dispatch create function pg-example \
-    ./src --image python3-pg --handler postgres.handle"
-)]
-pub struct Create {
-    /// What a file holds
-    #[command(flatten)]
-    pub batch: OptionalBatch,
-    /// One resource
-    #[command(subcommand)]
-    pub one: Option<CreateOne>,
-}
-
 /// Resources of a file.
 #[derive(Debug, Args)]
 pub struct Batch {
@@ -316,200 +302,6 @@ pub struct OptionalBatch {
     /// Tag everything with this application
     #[arg(short, long, requires = "file")]
     pub application: Option<String>,
-}
-
-/// What all single resources understand.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Common {
-    /// Tag it with this application
-    #[arg(short, long)]
-    pub application: Option<String>,
-    /// Wait until it is READY
-    #[arg(long)]
-    pub wait: bool,
-}
-
-/// One resource to be made.
-#[derive(Debug, Subcommand)]
-pub enum CreateOne {
-    /// An interpreter and its root
-    #[command(name = "base-image", visible_aliases = ["baseimage"])]
-    BaseImage {
-        /// Its name
-        name: String,
-        /// Where it comes from; 'host' for this machine's own interpreter
-        image_url: String,
-        /// The language pack
-        #[arg(long)]
-        language: String,
-        /// What all understand
-        #[command(flatten)]
-        common: Common,
-    },
-    /// A base image with dependencies
-    Image {
-        /// Its name
-        name: String,
-        /// The base image
-        base_image: String,
-        /// The language's own manifest: requirements.txt or package.json
-        #[arg(long, value_name = "FILE")]
-        runtime_deps: Option<PathBuf>,
-        /// Packages of the operating system: {"packages":[{"name":…,"version":…}]}
-        #[arg(long, value_name = "FILE")]
-        system_deps: Option<PathBuf>,
-        /// What all understand
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Something to run: IMAGE NAME FILE, or NAME PATH --image IMAGE
-    Function(CreateFunction),
-    /// A map of strings
-    Secret {
-        /// Its name
-        name: String,
-        /// A JSON file with a map of strings; '-' for standard input
-        file: PathBuf,
-        /// What all understand
-        #[command(flatten)]
-        common: Common,
-    },
-    /// A broker of services
-    #[command(name = "servicebroker", visible_aliases = ["service-broker"])]
-    ServiceBroker {
-        /// Its name
-        name: String,
-        /// The URL below which /v2/catalog lies
-        url: String,
-        /// Basic authentication: the user
-        #[arg(long, requires = "password_file")]
-        username: Option<String>,
-        /// Basic authentication: a file with the password
-        #[arg(long, value_name = "FILE", requires = "username")]
-        password_file: Option<PathBuf>,
-        /// Bearer authentication: a file with the token
-        #[arg(long, value_name = "FILE", conflicts_with = "username")]
-        token_file: Option<PathBuf>,
-        /// PEM certificates to trust besides the system's
-        #[arg(long, value_name = "FILE")]
-        ca_file: Option<PathBuf>,
-        /// What all understand
-        #[command(flatten)]
-        common: Common,
-    },
-    /// An instance of a service class in one of its plans
-    #[command(name = "serviceinstance", visible_aliases = ["service-instance"])]
-    ServiceInstance(CreateServiceInstance),
-    /// An HTTP endpoint in front of a function
-    Api(CreateApi),
-    /// A label for resources that belong together
-    #[command(visible_aliases = ["app"])]
-    Application {
-        /// Its name
-        name: String,
-    },
-    /// A tenant
-    Organization {
-        /// Its name
-        name: String,
-    },
-}
-
-/// `create function`
-#[derive(Debug, Args)]
-pub struct CreateFunction {
-    /// IMAGE NAME FILE, or NAME PATH with --image
-    #[arg(num_args = 2..=3, required = true, value_names = ["NAME", "PATH"])]
-    pub words: Vec<String>,
-    /// The image
-    #[arg(long)]
-    pub image: Option<String>,
-    /// What to call: module.function for Python, a module's path for Node
-    #[arg(long)]
-    pub handler: Option<String>,
-    /// A file with the JSON schema of the input
-    #[arg(long, value_name = "FILE")]
-    pub schema_in: Option<PathBuf>,
-    /// A file with the JSON schema of the output
-    #[arg(long, value_name = "FILE")]
-    pub schema_out: Option<PathBuf>,
-    /// A secret that the function may see; may be repeated or comma-separated
-    #[arg(long, value_delimiter = ',')]
-    pub secret: Vec<String>,
-    /// A service instance that the function may use; may be repeated or comma-separated
-    #[arg(long, value_delimiter = ',')]
-    pub service: Vec<String>,
-    /// Milliseconds that a run may take
-    #[arg(long, value_name = "MS")]
-    pub timeout: Option<u64>,
-    /// What the function may reach: none, services or host
-    #[arg(long)]
-    pub network: Option<String>,
-    /// What all understand
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `create serviceinstance`
-#[derive(Debug, Args)]
-pub struct CreateServiceInstance {
-    /// Its name
-    pub name: String,
-    /// The service class
-    pub class: String,
-    /// The plan
-    pub plan: String,
-    /// Parameters, a JSON object
-    #[arg(short, long, value_name = "JSON")]
-    pub params: Option<String>,
-    /// A secret whose keys are merged into the parameters
-    #[arg(short, long, value_delimiter = ',')]
-    pub secret: Vec<String>,
-    /// Parameters of the binding, a JSON object
-    #[arg(short = 'P', long, value_name = "JSON")]
-    pub binding_params: Option<String>,
-    /// A secret whose keys are merged into the binding's parameters
-    #[arg(short = 'S', long, value_delimiter = ',')]
-    pub binding_secret: Vec<String>,
-    /// Kept with the binding
-    #[arg(short = 'B', long, value_name = "KEY")]
-    pub binding_secret_key: Option<String>,
-    /// What all understand
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `create api`
-#[derive(Debug, Args)]
-pub struct CreateApi {
-    /// Its name
-    pub name: String,
-    /// The function
-    pub function: String,
-    /// Who may call it
-    #[arg(long, default_value = "public")]
-    pub auth: String,
-    /// Host to match; may be repeated
-    #[arg(short, long)]
-    pub domain: Vec<String>,
-    /// Path to match; may be repeated
-    #[arg(short, long, default_value = "/")]
-    pub path: Vec<String>,
-    /// Method to match; may be repeated
-    #[arg(short, long, default_value = "GET")]
-    pub method: Vec<String>,
-    /// Refuse plain HTTP
-    #[arg(long)]
-    pub https_only: bool,
-    /// Do not serve it yet
-    #[arg(long)]
-    pub disable: bool,
-    /// Answer cross-origin requests
-    #[arg(long)]
-    pub cors: bool,
-    /// What all understand
-    #[command(flatten)]
-    pub common: Common,
 }
 
 /// `get`
