@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine_model::{AsOf, Code, Rejection, Seq};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::store::Stream;
 
@@ -27,10 +28,9 @@ pub(crate) async fn at_least(
     patience: Duration,
 ) -> Result<Shown, Rejection> {
     let reached = shown.wait_for(|shown| shown.as_of.seq >= seq);
-    match tokio::time::timeout(patience, reached).await {
-        Ok(Ok(reached)) => return Ok(reached.clone()),
-        // The sender lives as long as the views; whoever asks them holds them.
-        Ok(Err(_)) | Err(_) => {}
+    // The sender lives as long as the views, which whoever asks holds: only time can end it.
+    if let Ok(Ok(reached)) = timeout(patience, reached).await {
+        return Ok(reached.clone());
     }
     let now = shown.borrow();
     let trouble = match &now.trouble {

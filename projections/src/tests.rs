@@ -6,4 +6,5 @@ mod fixture;
 mod folding;
 mod following;
 mod history;
+mod rates;
 mod run_views;
