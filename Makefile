@@ -22,7 +22,7 @@ build: setup ## Build the binary `dispatch` into target/debug
 demo: build ## Run the story on real parts; KEEP=1 leaves it up
 	@$(TARGET)/debug/story $(if $(KEEP),--keep)
 
-test: setup ## Run all tests
+test: build ## Run all tests
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
@@ -30,14 +30,14 @@ test: setup ## Run all tests
 	fi
 
 bench: setup ## Measure, and write target/bench.json
-	$(CARGO) run --locked --release --bin bench
+	$(CARGO) build --locked --release --bin dispatch --bin bench
+	$(TARGET)/release/bench
 
 check: setup ## Formatting, lints, documentation, and the rules of the house
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	$(CARGO) test --locked --quiet -p dispatch-tests --test it tidy::
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans sources licenses; fi
 
 clean: ## Remove what was built, and the demo
 	@[ ! -x .demo/stop ] || .demo/stop
