@@ -29,16 +29,23 @@ fn main() {
 async fn measure() {
     for (language, text) in [(Language::Python3, PYTHON), (Language::Nodejs, NODE)] {
         let label = language.label();
-        for (name, stems) in [
-            ("cold start and first call", 0),
-            ("first call on a stem cell", 1),
-        ] {
-            let functions = start(stems);
-            let samples = first_calls(&functions, language, text, stems).await;
-            println!("{label:8} {name:28} {}", figures(samples));
-            functions.shutdown(Duration::from_secs(1)).await;
-        }
-        let functions = start(0);
+        let (functions, _state) = start(0, Duration::from_secs(600));
+        let samples = cold_starts(&functions, language, text).await;
+        println!(
+            "{label:8} {:28} {}",
+            "cold start and first call",
+            figures(samples)
+        );
+        functions.shutdown(Duration::from_secs(1)).await;
+        let (functions, _state) = start(1, Duration::from_millis(1));
+        let samples = calls_from_zero(&functions, language, text).await;
+        println!(
+            "{label:8} {:28} {}",
+            "first call on a stem cell",
+            figures(samples)
+        );
+        functions.shutdown(Duration::from_secs(1)).await;
+        let (functions, _state) = start(0, Duration::from_secs(600));
         functions
             .load(revision(language, text, 0))
             .await
@@ -61,14 +68,15 @@ async fn measure() {
     }
 }
 
-fn start(stems: usize) -> Functions {
+fn start(stems: usize, idle_ttl: Duration) -> (Functions, tempfile::TempDir) {
     let me = std::env::current_exe().expect("a running program has a path");
     let launcher = LauncherConfig::new([me.to_string_lossy().into_owned(), "launcher".to_owned()]);
-    let state = std::env::temp_dir().join(format!("dispatch-measure-{}", std::process::id()));
-    let mut config = Config::new(state, launcher, Arc::new(MemoryBlobs::default()));
+    let state = tempfile::tempdir().expect("a state directory");
+    let mut config = Config::new(state.path(), launcher, Arc::new(MemoryBlobs::default()));
     config.pools.stems = stems;
+    config.pools.idle_ttl = idle_ttl;
     config.pools.workers_max = 2;
-    Functions::start(config).expect("functions start")
+    (Functions::start(config).expect("functions start"), state)
 }
 
 fn revision(language: Language, text: &str, number: usize) -> Revision {
@@ -103,19 +111,9 @@ fn call() -> Call {
     }
 }
 
-/// Loads revision after revision; loading it and calling it once is what a first call costs.
-async fn first_calls(
-    functions: &Functions,
-    language: Language,
-    text: &str,
-    stems: usize,
-) -> Vec<Duration> {
+/// Loads revision after revision without stems, and calls each once.
+async fn cold_starts(functions: &Functions, language: Language, text: &str) -> Vec<Duration> {
     let mut samples = Vec::new();
-    // As long as one revision is loaded, there are stems for its like.
-    functions
-        .load(revision(language, text, 1000))
-        .await
-        .expect("it loads");
     for number in 0..53 {
         let begun = Instant::now();
         functions
@@ -126,13 +124,29 @@ async fn first_calls(
         samples.push(begun.elapsed());
         assert_ne!(done.output, Value::Null, "{:?}", done.error);
         functions.retire(&format!("r{number}"));
-        // The next sample wants its stem there, and the machine quiet.
-        while functions.stats().stems < stems {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     samples.split_off(3)
+}
+
+/// Calls a function again and again after it was scaled to zero, with a stem waiting.
+async fn calls_from_zero(functions: &Functions, language: Language, text: &str) -> Vec<Duration> {
+    functions
+        .load(revision(language, text, 0))
+        .await
+        .expect("it loads");
+    let mut samples = Vec::new();
+    for _ in 0..15 {
+        while functions.stats().workers > 0 || functions.stats().stems == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let begun = Instant::now();
+        let done = functions.call("r0", call()).await;
+        samples.push(begun.elapsed());
+        assert_ne!(done.output, Value::Null, "{:?}", done.error);
+    }
+    samples
 }
 
 async fn rate(functions: &Functions) -> f64 {

@@ -9,8 +9,10 @@
 
 const fs = require('fs');
 const path = require('path');
+const Module = require('module');
 
 const CHANNEL = 3;
+const FUNCTION = '/tmp/function'; // the engine says the same in every order
 const exit = process.reallyExit.bind(process);
 let handler = null;
 let current = null; // the id of the call that is being served
@@ -33,22 +35,39 @@ function send(text) {
 function writeFiles(folder, files) {
     for (const [name, text, packed] of files) {
         const file = path.join(folder, name);
-        fs.mkdirSync(path.dirname(file), { recursive: true });
+        if (path.dirname(file) !== FUNCTION) fs.mkdirSync(path.dirname(file), { recursive: true });
         fs.writeFileSync(file, packed ? Buffer.from(text, 'base64') : text);
+    }
+}
+
+// A single script is compiled as `require` would, without its looking around for packages first.
+function compile(file, text) {
+    const module = new Module(file, null);
+    module.filename = file;
+    module.paths = Module._nodeModulePaths(path.dirname(file));
+    module._compile(text, file);
+    module.loaded = true;
+    Module._cache[file] = module;
+    return module.exports;
+}
+
+async function find(order) {
+    const file = path.resolve(order.dir, order.handler);
+    const [[name, text]] = order.files;
+    if (order.files.length === 1 && path.join(order.dir, name) === file && /\.c?js$/.test(name)) {
+        return compile(file, text);
+    }
+    try {
+        return require(file);
+    } catch (error) {
+        if (!error || error.code !== 'ERR_REQUIRE_ESM') throw error;
+        return import(require('url').pathToFileURL(file).href);
     }
 }
 
 async function load(order) {
     writeFiles(order.dir, order.files);
-    process.chdir(order.dir);
-    const file = path.resolve(order.dir, order.handler);
-    let loaded;
-    try {
-        loaded = require(file);
-    } catch (error) {
-        if (!error || error.code !== 'ERR_REQUIRE_ESM') throw error;
-        loaded = await import(require('url').pathToFileURL(file).href);
-    }
+    let loaded = await find(order);
     if (typeof loaded !== 'function' && loaded && typeof loaded.default === 'function') loaded = loaded.default;
     if (typeof loaded !== 'function') return `${order.handler} does not export a function`;
     handler = loaded;
@@ -184,18 +203,22 @@ function uncaught(error) {
     send(line);
 }
 
-// Runs every path once, so that the first real call finds its memory already there.
-function touch() {
-    const file = '/tmp/.touch.js';
-    fs.writeFileSync(file, 'module.exports = (context, payload) => ({ f: payload.n });');
-    handler = require(file);
-    fs.unlinkSync(file);
-    delete require.cache[file];
+// Runs every path once, so that the first real function finds its memory already there.
+async function touch() {
+    fs.mkdirSync(FUNCTION);
+    process.chdir(FUNCTION);
+    const text = 'module.exports = (context, payload) => ({ f: `x ${payload.n}` });';
     for (let i = 0; i < 3; i++) {
-        const order = JSON.parse(decoder.write(Buffer.from('{"call":0,"context":{"secrets":{}},"payload":{"n":"\u00e9","l":[1,2.5]}}')));
-        JSON.stringify(handler(order.context, order.payload));
+        const files = [['touched.js', text, false]];
+        const order = JSON.stringify({ init: { files, dir: FUNCTION, handler: './touched.js' } });
+        await load(JSON.parse(decoder.write(Buffer.from(order))).init);
+        const line = JSON.parse('{"call":0,"context":{"secrets":{}},"payload":{"n":"\u00e9","l":[1,2.5]}}');
+        JSON.stringify(handler(line.context, line.payload));
+        // Nothing of it stays.
+        delete Module._cache[`${FUNCTION}/touched.js`];
+        fs.unlinkSync('touched.js');
     }
-    process.getActiveResourcesInfo();
+    left();
     handler = null;
 }
 
@@ -204,6 +227,7 @@ process.on('beforeExit', () => {
 });
 process.on('uncaughtException', uncaught);
 process.on('unhandledRejection', uncaught);
-touch();
-send(`{"ready":1,"version":"${process.versions.node}"}\n`);
-next();
+touch().then(() => {
+    send(`{"ready":1,"version":"${process.versions.node}"}\n`);
+    setImmediate(next);
+});

@@ -3,10 +3,14 @@
 It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
 
     worker  {"ready": 1, "version": "3.11.2"}          once, when it may be given a function
-    engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "..."}}
-    worker  {"ready": 1} | {"fail": "one reason"}
+    engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "...",
+             "code": "..."}}
+    worker  {"ready": 1, "code": "..."} | {"fail": "one reason"}
     engine  {"call": 7, "context": {...}, "payload": ...}
     worker  {"ok": 7, "payload": ...} | {"err": 7, "type": "...", "message": "...", "stacktrace": []}
+
+`code` is the handler's module compiled, in hexadecimal: the first worker of a function says it,
+and the next ones are spared the work.
 
 What the function prints goes to descriptors 1 and 2, which are only ever logs. Start-up time is
 mostly imports, so this file uses built-in modules and the C half of json; the rest is imported
@@ -14,6 +18,7 @@ where it is needed, which is when something went wrong.
 """
 
 import sys
+import marshal
 import posix
 import _io
 import _json
@@ -21,6 +26,8 @@ import _json
 CHANNEL = 3
 # Out of the way of code that closes or reuses small descriptors; never inherited by a child.
 HIGH = 200
+# Where functions are written: the engine says the same in every order.
+FUNCTION = "/tmp/function"
 
 
 def take_channel():
@@ -62,6 +69,7 @@ def make_encoder():
 scan = _json.make_scanner(Decoding)
 encode = make_encoder()
 handler = None
+compiled = None
 
 
 def send(text):
@@ -77,7 +85,7 @@ def dumps(value):
 
 
 def write_files(folder, files):
-    made = set()
+    made = {folder}
     for name, text, packed in files:
         path = folder + "/" + name
         parent = path.rpartition("/")[0]
@@ -117,7 +125,6 @@ def load(order):
     global handler
     folder = order["dir"]
     write_files(folder, order["files"])
-    posix.chdir(folder)
     # Behind the standard library: a function in http.py must not break those who import http.
     sys.path.append(folder)
     # The import system may remember the folder as it was.
@@ -125,7 +132,7 @@ def load(order):
     if order.get("layer"):
         add_layer(order["layer"])
     module, _, name = order["handler"].rpartition(".")
-    found = getattr(find(folder, module), name, None)
+    found = getattr(find(folder, module, order.get("code")), name, None)
     if found is None:
         return "module %s has no function %s" % (module, name)
     if not callable(found):
@@ -136,20 +143,26 @@ def load(order):
     return None
 
 
-def find(folder, module):
+def find(folder, module, code):
     """The handler's module: by file where it is one, whatever the file is called."""
+    global compiled
     path = folder + "/" + module + ".py"
-    try:
-        with _io.open(path, "rb", 0) as file:
-            source = file.read()
-    except FileNotFoundError:
-        __import__(module)
-        return sys.modules[module]
+    if code:
+        code = marshal.loads(bytes.fromhex(code))
+    else:
+        try:
+            with _io.open(path, "rb", 0) as file:
+                source = file.read()
+        except FileNotFoundError:
+            __import__(module)
+            return sys.modules[module]
+        code = compile(source, path, "exec", dont_inherit=True)
+        compiled = marshal.dumps(code).hex()
     loaded = type(sys)(module)
     loaded.__file__ = path
     if module not in getattr(sys, "stdlib_module_names", ()):
         sys.modules[module] = loaded
-    exec(compile(source, path, "exec", dont_inherit=True), loaded.__dict__)
+    exec(code, loaded.__dict__)
     return loaded
 
 
@@ -252,21 +265,29 @@ def initialise(order):
     flush()
     if reason:
         return '{"fail":%s}\n' % dumps(reason)
-    return '{"ready":1}\n'
+    return '{"ready":1,"code":"%s"}\n' % compiled if compiled else '{"ready":1}\n'
 
 
 def touch():
-    """Runs every path once, so that the first real call finds its memory already there."""
-    global handler
-    source = "def handle(context, payload):\n    return {'f': payload.get('n')}\n"
-    scope = {}
-    exec(compile(source, "<touch>", "exec"), scope)
-    handler = scope["handle"]
-    line = b'{"call":0,"context":{"secrets":{}},"payload":{"n":"\\u00e9","l":[1,2.5,true,null]}}\n'
+    """Runs every path once, so that the first real function finds its memory already there."""
+    global handler, compiled
+    posix.mkdir(FUNCTION)
+    posix.chdir(FUNCTION)
+    source = "def handle(context, payload):\n    return {'f': 'x %s' % payload.get('n')}\n"
+    order = '{"init":{"files":[["touched.py",%s,false]],"dir":"%s","handler":"touched.handle"%s}}'
+    code = ""
     for _ in range(3):
+        line = order % (dumps(source), FUNCTION, code)
+        initialise(scan(line.encode().decode(), 0)[0]["init"])
+        code = ',"code":"%s"' % compiled
+        line = b'{"call":0,"context":{"secrets":{}},"payload":{"n":"\\u00e9","l":[1,2.5,true,null]}}\n'
         serve(scan(line.decode(), 0)[0])
-    flush()
-    handler = None
+        flush()
+        # Nothing of it stays.
+        sys.path.remove(FUNCTION)
+        del sys.modules["touched"]
+        posix.unlink("touched.py")
+    handler = compiled = None
 
 
 def main():

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! worker  {"ready":1,"version":"3.11.2"}      once, when it may be given a function
-//! engine  {"init":{"files":[[path,text,base64?]],"dir":..,"handler":..,"layer":..}}
-//! worker  {"ready":1} | {"fail":"one reason"}
+//! engine  {"init":{"files":[[path,text,base64?]],"dir":..,"handler":..,"layer":..,"code":..}}
+//! worker  {"ready":1,"code":..} | {"fail":"one reason"}
 //! engine  {"call":7,"context":{..},"payload":..}
 //! worker  {"ok":7,"payload":..} | {"err":7,"type":..,"message":..,"stacktrace":[..]}
 //! ```
 //!
-//! `"left":1` beside an answer says that processes of the function still run. JSON never holds a
+//! `code` is what the first worker of a function compiled, for the next ones, in whatever form the
+//! wrapper likes. `"left":1` beside an answer says that processes of the function still run. JSON never holds a
 //! raw newline, so a line is a frame. A frame that is anything else ends the worker.
 
 use std::borrow::Cow;
@@ -32,6 +33,8 @@ pub(crate) struct Ready {
     pub(crate) version: String,
     #[serde(default)]
     pub(crate) fail: Option<String>,
+    #[serde(default)]
+    pub(crate) code: Option<String>,
 }
 
 /// The function that a worker is to become.
@@ -41,6 +44,7 @@ pub(crate) struct Init<'a> {
     pub(crate) dir: &'a str,
     pub(crate) handler: &'a str,
     pub(crate) layer: Option<&'a str>,
+    pub(crate) code: Option<&'a str>,
 }
 
 /// The frame of an `init`.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_sandbox::{Capabilities, Launcher};
@@ -21,6 +21,9 @@ use crate::run::{Call, Completion, run};
 use crate::schema::Schema;
 use crate::source;
 use crate::sweep;
+
+/// A source up to this long is unpacked where it is, in less time than a thread takes to wake.
+const INLINE_BYTES: usize = 16 << 10;
 
 /// Functions on this node. Clones share everything; dropping the last one ends every worker.
 #[derive(Debug, Clone)]
@@ -184,11 +187,13 @@ impl Functions {
             language,
             ..
         } = revision;
-        let unpacking =
-            tokio::task::spawn_blocking(move || source::unpack(&source, &handler, language));
-        let source = unpacking
-            .await
-            .map_err(|e| Failure::now(format!("failed to unpack the source: {e}")))??;
+        let source = if source.bytes() <= INLINE_BYTES {
+            source::unpack(&source, &handler, language)?
+        } else {
+            let unpack = move || source::unpack(&source, &handler, language);
+            let unpacked = tokio::task::spawn_blocking(unpack).await;
+            unpacked.map_err(|e| Failure::now(format!("failed to unpack the source: {e}")))??
+        };
         let base = self.base(language).await?;
         let layer = match &revision.layer {
             Some(digest) => Some(inner.layers.fetch(digest).await?),
@@ -208,6 +213,7 @@ impl Functions {
             schema_in,
             schema_out,
             timeout_ms: revision.timeout_ms,
+            code: OnceLock::new(),
         })
     }
 

@@ -20,7 +20,7 @@ use crate::worker::Worker;
 /// It is started when a call has waited for longer than it would take to start one twice, within
 /// these bounds: on a busy machine starting takes longer, and one more worker helps less.
 const PATIENCE_MIN: Duration = Duration::from_millis(5);
-const PATIENCE_MAX: Duration = Duration::from_millis(500);
+const PATIENCE_MAX: Duration = Duration::from_millis(100);
 
 /// The pool of one loaded revision.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! A function revision: as it is given, and as it is ready to be started again and again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_kit::Digest;
@@ -54,6 +54,8 @@ pub(crate) struct Prepared {
     pub(crate) schema_in: Option<Schema>,
     pub(crate) schema_out: Option<Schema>,
     pub(crate) timeout_ms: u64,
+    /// What its first worker compiled.
+    pub(crate) code: OnceLock<String>,
 }
 
 impl Prepared {
@@ -81,6 +83,7 @@ impl Prepared {
             dir: FUNCTION_DIR,
             handler: &self.source.handler,
             layer,
+            code: self.code.get().map(String::as_str),
         }
     }
 

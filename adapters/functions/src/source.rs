@@ -32,6 +32,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// How long it is as it was given.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Archive(bytes) => bytes.len(),
+            Self::File { text, .. } => text.len(),
+        }
+    }
+}
+
 /// The files of a function and the handler in them, both known to be well-formed.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpacked {

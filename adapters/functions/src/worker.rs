@@ -160,12 +160,13 @@ impl Worker {
         })
     }
 
-    /// Gives the worker its function, and waits until the handler is loaded.
+    /// Gives the worker its function, and waits until the handler is loaded; the code that it had
+    /// to compile for that, if any.
     pub(crate) async fn become_function(
         &mut self,
         init: &Init<'_>,
         load_max: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let mut captured = Captured::default();
         let order = frame::init(init);
         let deadline = Instant::now() + load_max;
@@ -175,8 +176,9 @@ impl Worker {
                 Ok(Ready {
                     ready: 1,
                     fail: None,
+                    code,
                     ..
-                }) => Ok(()),
+                }) => Ok(code),
                 Ok(Ready {
                     fail: Some(reason), ..
                 }) => Err(invalid(one_line(&reason))),

