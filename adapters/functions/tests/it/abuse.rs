@@ -322,7 +322,7 @@ def attempt(act):
     try: return repr(act())
     except Exception as e: return type(e).__name__
 def handle(context, payload):
-    return [attempt(lambda: open('/etc/shadow').read()), attempt(lambda: os.listdir('/root')),
+    return [attempt(lambda: open('/etc/shadow').read()), attempt(lambda: os.listdir('/boot')),
             attempt(lambda: open('/usr/x', 'w')), attempt(lambda: os.kill(os.getppid(), 9)),
             attempt(lambda: socket.create_connection(('127.0.0.1', payload), 1)),
             sorted(k for k in os.environ if 'SECRET' in k or k == 'HOSTNAME')]
