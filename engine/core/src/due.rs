@@ -99,6 +99,9 @@ impl Overdue {
 /// What of a resource is overdue, and can be done: a request to a broker that is not registered
 /// any more waits until it is again.
 fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> Option<Overdue> {
+    if is_settled(world, key, state) {
+        return None;
+    }
     let can_proceed = || !proceed(world, key, now).writes.is_empty();
     if let Some((wanted, at)) = alarm_of(world, key) {
         if at.plus_ms(LATE_MS) > now {
@@ -121,6 +124,34 @@ fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> O
     let lost = since.is_some_and(|by| by <= now) || lacks_word(world, key, state);
     let helps = lost && !crate::outstanding(world, key).is_empty();
     helps.then(|| Overdue::Reaction(key.clone()))
+}
+
+/// A quick look that passes over most of a large world: what is there and bound needs nothing.
+fn is_settled(world: &World, key: &ResourceKey, state: &State) -> bool {
+    match state {
+        State::Instance(instance) => {
+            let bindable = instance
+                .life
+                .attempt()
+                .is_some_and(|made| made.what.bindable);
+            let bound = || world.binding(&key.sibling(Kind::ServiceBinding)).is_some();
+            instance.life.is_made() && (!bindable || bound())
+        }
+        State::Binding(binding) => {
+            let owner = world.instance_key(binding.instance);
+            let there = owner.and_then(|owner| world.instance(owner));
+            binding.life.is_made() && there.is_some_and(|owner| owner.life.is_made())
+        }
+        State::Secret(secret) => !secret.deleting,
+        State::ServiceAccount(_) | State::Application(_) => true,
+        State::BaseImage(_)
+        | State::Image(_)
+        | State::Function(_)
+        | State::Broker(_)
+        | State::Class(_)
+        | State::Api(_)
+        | State::Organization(_) => false,
+    }
 }
 
 /// Since when an outcome is waited for, and how long that may take.

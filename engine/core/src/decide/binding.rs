@@ -95,6 +95,9 @@ fn attempt(instance: &Instance, number: u32) -> Attempt<BindingId> {
 
 /// Translates what happens, and goes on at once as far as nothing is waited for.
 fn happen(binding: &Binding, mut changes: Vec<BindingChange>, now: Timestamp) -> Vec<Event> {
+    if changes.is_empty() {
+        return Vec::new();
+    }
     let mut life = Some(binding.life.clone());
     let mut happened = Vec::new();
     while let Some(current) = life.take()

@@ -219,6 +219,9 @@ fn happen(
     dashboard: Option<&str>,
     now: Timestamp,
 ) -> Vec<Event> {
+    if changes.is_empty() {
+        return Vec::new();
+    }
     let mut life = Some(instance.life.clone());
     let mut happened = Vec::new();
     let mut changes = changes;
