@@ -10,6 +10,7 @@ mod open_tests;
 mod pull;
 mod queries;
 mod read;
+mod replay;
 mod runs;
 mod tail;
 mod timers;
@@ -26,6 +27,8 @@ use engine_model::{
 use futures::stream::BoxStream;
 
 pub use append::BATCH_FROM;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use append::{apart, as_batch};
 pub use blobs::JetBlobs;
 pub use keys::JetKeys;
 pub use queries::QueryService;
@@ -191,7 +194,7 @@ impl Log for JetStream {
     }
 
     async fn tail(&self, after: Seq) -> Result<BoxStream<'static, Result<Recorded, Error>>, Error> {
-        tail::follow(self.bulk.clone(), streams::EVENTS, after, read::commit).await
+        tail::follow_commits(self.bulk.clone(), after).await
     }
 
     async fn commands(&self) -> Result<Box<dyn Inbox<Result<CommandEnvelope, Unreadable>>>, Error> {

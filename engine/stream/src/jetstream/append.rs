@@ -130,10 +130,7 @@ pub(super) async fn append_group(
     link: &Link,
     group: &[(Commit, Seq)],
 ) -> Vec<Result<Seq, AppendError>> {
-    let ready: Vec<Ready<'_>> = group
-        .iter()
-        .map(|(commit, expected)| Ready::new(commit, *expected))
-        .collect();
+    let ready = made_ready(group);
     let mut results = Vec::with_capacity(ready.len());
     for chunk in ready.chunks(BATCH_MAX) {
         let whole = if is_batch(chunk) {
@@ -148,6 +145,25 @@ pub(super) async fn append_group(
         }
     }
     results
+}
+
+/// Appends a group as one batch only; for measuring.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) async fn as_batch(link: &Link, group: &[(Commit, Seq)]) -> Option<u64> {
+    batch(link, &made_ready(group)).await
+}
+
+/// Appends a group as publishes only; for measuring.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) async fn apart(link: &Link, group: &[(Commit, Seq)]) -> Vec<Result<Seq, AppendError>> {
+    join_all(made_ready(group).iter().map(|one| append_ready(link, one))).await
+}
+
+fn made_ready(group: &[(Commit, Seq)]) -> Vec<Ready<'_>> {
+    group
+        .iter()
+        .map(|(commit, expected)| Ready::new(commit, *expected))
+        .collect()
 }
 
 /// A batch may name the expected position of a subject only once.

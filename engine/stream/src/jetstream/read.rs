@@ -168,11 +168,11 @@ async fn one_answer(
     }
 }
 
-fn header_number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
+pub(super) fn header_number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
     headers?.get(name)?.as_str().parse().ok()
 }
 
-fn recorded(seq: Seq, body: &[u8]) -> Result<Recorded, Error> {
+pub(super) fn recorded(seq: Seq, body: &[u8]) -> Result<Recorded, Error> {
     let commit: Commit =
         serde_json::from_slice(body).map_err(|error| corrupt("events", seq, &error))?;
     Ok(Recorded { seq, commit })

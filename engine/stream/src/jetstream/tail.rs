@@ -11,15 +11,18 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
-use engine_model::Seq;
+use engine_model::{Recorded, Seq};
+use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::pull::{Interrupted, Pulled, Puller};
+use super::{read, replay};
 use crate::link::{Link, Pauses};
 use crate::port::Error;
+use crate::streams;
 
 /// Messages asked for at a time: large enough that the server is never idle between requests.
 const BATCH: usize = 5000;
@@ -33,13 +36,18 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// Reads a message of the followed stream.
 pub(crate) type Reader<T> = fn(&Pulled) -> Result<T, Error>;
 
+/// Where what was read is handed over.
+pub(super) type Chunks<T> = mpsc::Sender<Vec<Result<T, Error>>>;
+
+type Items<T> = BoxStream<'static, Result<T, Error>>;
+
 /// Follows `stream` after a position. An `Err` ends it.
 pub(crate) async fn follow<T: Send + 'static>(
     link: Link,
     stream: &'static str,
     after: Seq,
     read: Reader<T>,
-) -> Result<BoxStream<'static, Result<T, Error>>, Error> {
+) -> Result<Items<T>, Error> {
     let (chunks, received) = mpsc::channel(CHUNKS_WAITING);
     let mut follower = Follower {
         link,
@@ -50,7 +58,38 @@ pub(crate) async fn follow<T: Send + 'static>(
         chunks,
     };
     let puller = follower.begin().await?;
-    let task = AbortOnDropHandle::new(tokio::spawn(follower.run(puller)));
+    Ok(items(received, tokio::spawn(follower.run(puller))))
+}
+
+/// Follows the event stream after a position: its past by the fast way. An `Err` ends it.
+pub(crate) async fn follow_commits(link: Link, after: Seq) -> Result<Items<Recorded>, Error> {
+    let head = read::head(&link, streams::EVENTS).await?;
+    if head.0 < after.0 + replay::REPLAY_FROM {
+        return follow(link, streams::EVENTS, after, read::commit).await;
+    }
+    let (chunks, received) = mpsc::channel(CHUNKS_WAITING);
+    let task = tokio::spawn(async move {
+        let after = replay::run(&link, after, &chunks).await;
+        let (stream, read) = (streams::EVENTS, read::commit);
+        let follower = Follower {
+            link,
+            stream,
+            after,
+            delivery: 0,
+            read,
+            chunks,
+        };
+        follower.begin_and_run().await;
+    });
+    Ok(items(received, task))
+}
+
+/// What a task hands over, up to the first error; the task ends with it.
+fn items<T: Send + 'static>(
+    received: mpsc::Receiver<Vec<Result<T, Error>>>,
+    task: JoinHandle<()>,
+) -> Items<T> {
+    let task = AbortOnDropHandle::new(task);
     let chunks = stream::unfold((received, task), |(mut received, task)| async move {
         let chunk: Vec<Result<T, Error>> = received.recv().await?;
         Some((stream::iter(chunk), (received, task)))
@@ -61,7 +100,7 @@ pub(crate) async fn follow<T: Send + 'static>(
         ended |= item.is_err();
         futures::future::ready(before)
     });
-    Ok(until_error.into_stream().boxed())
+    until_error.boxed()
 }
 
 struct Follower<T> {
@@ -72,7 +111,7 @@ struct Follower<T> {
     /// The consumer's count of the last delivery.
     delivery: u64,
     read: Reader<T>,
-    chunks: mpsc::Sender<Vec<Result<T, Error>>>,
+    chunks: Chunks<T>,
 }
 
 impl<T: Send + 'static> Follower<T> {
@@ -98,28 +137,38 @@ impl<T: Send + 'static> Follower<T> {
         Puller::new(&self.link, &[(self.stream, &consumer.cached_info().name)]).await
     }
 
+    async fn begin_and_run(mut self) {
+        match self.begin_patiently().await {
+            Ok(puller) => self.run(puller).await,
+            Err(error) => self.end(error).await,
+        }
+    }
+
     async fn run(mut self, mut puller: Puller) {
         loop {
             let interrupted = match self.pass_on(&mut puller).await {
                 Ok(()) => return,
                 Err(interrupted) => interrupted,
             };
-            tracing::debug!(stream = self.stream, after = %self.after, %interrupted, "following anew");
-            puller = match self.begin_again(interrupted).await {
+            let after = self.after;
+            tracing::debug!(stream = self.stream, %after, %interrupted, "following anew");
+            if interrupted == Interrupted::Closed {
+                return self.end(Error::Unavailable(interrupted.to_string())).await;
+            }
+            puller = match self.begin_patiently().await {
                 Ok(puller) => puller,
-                Err(error) => {
-                    let _ = self.chunks.send(vec![Err(error)]).await;
-                    return;
-                }
+                Err(error) => return self.end(error).await,
             };
         }
     }
 
+    async fn end(&self, error: Error) {
+        // Who reads no more needs no reason.
+        let _ = self.chunks.send(vec![Err(error)]).await;
+    }
+
     /// Tries for as long as somebody reads.
-    async fn begin_again(&mut self, interrupted: Interrupted) -> Result<Puller, Error> {
-        if interrupted == Interrupted::Closed {
-            return Err(Error::Unavailable(interrupted.to_string()));
-        }
+    async fn begin_patiently(&mut self) -> Result<Puller, Error> {
         let mut pauses = Pauses::endless();
         loop {
             match self.begin().await {

@@ -17,7 +17,7 @@ pub use commands::{
 };
 pub use commits::{
     a_commit_appended_twice_is_stored_once, a_commit_too_large_is_refused,
-    a_group_goes_on_around_a_clash, a_large_group_is_appended_whole,
+    a_group_goes_on_around_a_clash, a_large_group_is_appended_whole, a_long_past_is_replayed_whole,
     a_reactor_gets_each_commit_until_it_acknowledges, a_tail_resumes_after_a_position,
     a_tail_survives_the_death_of_the_server, of_two_writers_one_wins,
 };
@@ -50,6 +50,7 @@ macro_rules! conformance {
             a_key_is_made_once_and_erased_for_good
             a_large_group_is_appended_whole
             a_letter_buried_twice_is_one
+            a_long_past_is_replayed_whole
             a_reactor_gets_each_commit_until_it_acknowledges
             a_refusal_is_heard_by_its_sender
             a_retried_command_waits_its_delay

@@ -148,6 +148,39 @@ pub async fn a_tail_survives_the_death_of_the_server(bed: &mut dyn Bed) {
     }
 }
 
+/// A long past is read whole and in order, from any position, and then what comes; also when the
+/// server dies meanwhile.
+pub async fn a_long_past_is_replayed_whole(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let named = |n: u32| key(&format!("past-{n}"));
+    let past: Vec<_> = (0..7000)
+        .map(|n| (commit(&named(n), Seq(0), n), Seq(0)))
+        .collect();
+    let results = log.append_group(&past).await;
+    assert!(results.iter().all(Result::is_ok));
+    for after in [0_usize, 1, 2500, 6999] {
+        let mut tail = log.tail(Seq(after as u64)).await.expect("followed");
+        if after == 2500 {
+            assert_eq!(next(&mut tail).await.seq.0, 2501);
+            bed.restart().await;
+        }
+        let first = if after == 2500 { after + 1 } else { after };
+        for (n, (commit, _)) in past.iter().enumerate().skip(first) {
+            let recorded = next(&mut tail).await;
+            assert_eq!((recorded.seq.0, &recorded.commit), (n as u64 + 1, commit));
+        }
+        let live = commit(&key(&format!("live-{after}")), Seq(0), 1);
+        log.append(&live, Seq(0)).await.expect("appended");
+        loop {
+            let recorded = next(&mut tail).await;
+            assert!(recorded.seq.0 > 7000);
+            if recorded.commit == live {
+                break;
+            }
+        }
+    }
+}
+
 /// Each role's reactors get each commit, and get it again until one acknowledges.
 pub async fn a_reactor_gets_each_commit_until_it_acknowledges(bed: &mut dyn Bed) {
     let log = bed.log();
