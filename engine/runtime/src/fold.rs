@@ -45,8 +45,6 @@ pub struct Fold {
     world: RwLock<World>,
     /// Everything up to here is folded; moved by the tail alone.
     position: watch::Sender<Seq>,
-    /// Told after each application, whoever made it.
-    applied: watch::Sender<()>,
     changes: broadcast::Sender<ResourceKey>,
 }
 
@@ -55,7 +53,6 @@ impl Default for Fold {
         Self {
             world: RwLock::new(World::default()),
             position: watch::Sender::new(Seq(0)),
-            applied: watch::Sender::new(()),
             changes: broadcast::Sender::new(CHANGES_MAX),
         }
     }
@@ -71,16 +68,6 @@ impl Fold {
     #[must_use]
     pub fn position(&self) -> Seq {
         *self.position.borrow()
-    }
-
-    /// Waits until the resource has folded its commit at `seq`. Cancelling it loses nothing.
-    pub async fn reached_for(&self, key: &ResourceKey, seq: Seq) {
-        let mut applied = self.applied.subscribe();
-        while self.read(|world| world.last_seq(key)) < seq {
-            if applied.changed().await.is_err() {
-                return;
-            }
-        }
     }
 
     /// Waits until all up to `seq` is folded. Cancelling it loses nothing.
@@ -117,7 +104,6 @@ impl Fold {
                 }
             }
         }
-        self.applied.send_replace(());
         for key in changed {
             let _ = self.changes.send(key);
         }

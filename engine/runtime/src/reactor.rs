@@ -76,7 +76,9 @@ async fn handle(role: Role, fold: &Fold, hands: &Hands, delivery: Delivery<Recor
         ..
     } = delivery;
     let outstanding = async {
-        fold.reached_for(&recorded.commit.key, recorded.seq).await;
+        // All up to here, not only this resource: what it waits for may have changed on another
+        // node just before, and each of two reactors must not leave the word to the other.
+        fold.reached(recorded.seq).await;
         let effects = fold.read(|world| react(world, &recorded));
         let mine = effects
             .into_iter()
