@@ -22,7 +22,9 @@ build: setup ## Build the binary `dispatch` into target/debug
 demo: build ## Run the story on real parts; KEEP=1 leaves it up
 	@$(TARGET)/debug/story $(if $(KEEP),--keep)
 
-test: build ## Run all tests
+test: setup ## Run all tests
+	@# Built as the tests are, so that nothing is built twice: the tests start these binaries.
+	$(CARGO) build --locked --workspace --bins --tests
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
@@ -37,7 +39,7 @@ check: setup ## Formatting, lints, documentation, and the rules of the house
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
-	$(CARGO) test --locked --quiet -p dispatch-tests --test it tidy::
+	$(CARGO) test --locked --quiet --workspace --test it tidy::
 
 clean: ## Remove what was built, and the demo
 	@[ ! -x .demo/stop ] || .demo/stop
