@@ -82,6 +82,10 @@ impl Node {
         let (ledger, desk) = Ledger::new(log.clone(), fold.clone(), stop.clone());
         tasks.spawn(Kind::Essential, "ledger", desk);
         let performers = performers(fold.clone());
+        if roles.contains(&Role::Worker) {
+            let work = warm_up(fold.clone(), performers.clone(), stop.clone());
+            tasks.spawn(Kind::Finite, "warm-up", work);
+        }
         let hands = Arc::new(Hands::new(
             log.clone(),
             ledger.clone(),
