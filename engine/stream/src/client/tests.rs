@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server with the two kinds of users, the log as the one and a client as the other.
 async fn bench() -> (TestServer, JetStream, Client) {
-    let server = TestServer::with_users(vec![
+    let server = TestServer::with_users(&[
         ("engine", permissions(User::Engine)),
         ("client", permissions(User::Client)),
     ]);

@@ -96,7 +96,7 @@ async fn a_change_of_durability_is_not_made_behind_ones_back() {
 
 #[tokio::test]
 async fn wrong_credentials_are_said_to_be_wrong() {
-    let server = TestServer::with_users(vec![("engine", permissions(User::Engine))]);
+    let server = TestServer::with_users(&[("engine", permissions(User::Engine))]);
     let wrong = Auth::Password {
         user: "engine".into(),
         password: "wrong".into(),
@@ -149,4 +149,46 @@ async fn an_old_server_is_refused_with_what_to_do() {
         "{text}"
     );
     server.abort();
+}
+
+/// Drawn for this test; it opens nothing else.
+const NKEY: (&str, &str) = (
+    "SUAPWOLH7G73VBIKYW2VGN5O6TGB7WMMBASZKHPP7GJGMLOCYWYNY35UVA",
+    "UDLJGK74QARZ53X4L7ASVGPL2DY3RXI32W5CZ4GIIZM5TEVK5NKQBR4C",
+);
+
+#[tokio::test]
+async fn an_nkey_opens_an_encrypted_server_whose_certificate_is_trusted() {
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let (certificate, key) = (files.path().join("c.pem"), files.path().join("k.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (seed, public) = NKEY;
+    let server = TestServer::with_configuration(format!(
+        "tls {{\n  cert_file: {certificate:?}\n  key_file: {key:?}\n}}\n\
+         authorization {{\n  users: [ {{ nkey: {public} }} ]\n}}\n",
+    ));
+    let mut connection = server.connection().with_auth(Auth::Nkey(seed.into()));
+    connection.patience = Duration::from_millis(200);
+    let distrusted = refusal(&connection, Settings::default()).await;
+    assert!(
+        matches!(distrusted, OpenError::Unreachable { .. }),
+        "{distrusted}"
+    );
+    connection.ca = Some(certificate);
+    JetStream::open(&connection, Settings::default())
+        .await
+        .unwrap();
+    connection.ca = Some(files.path().join("absent.pem"));
+    let absent = refusal(&connection, Settings::default()).await;
+    assert!(matches!(absent, OpenError::Credentials { .. }), "{absent}");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_told_from_an_absent_one() {
+    let nobody = "accounts {\n  A {\n    users: [ { user: a, password: a } ]\n  }\n}\n";
+    let server = TestServer::with_configuration(nobody.into());
+    let error = refusal(&server.connection_of("a"), Settings::default()).await;
+    assert!(matches!(error, OpenError::NoJetStream { .. }), "{error}");
 }

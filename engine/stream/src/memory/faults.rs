@@ -85,3 +85,71 @@ impl Shared {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use engine_model::Timestamp;
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::port::{Inbox, Log as _};
+
+    /// Each operation meets the next fault of a script.
+    struct Script(Vec<Fault>, AtomicUsize);
+
+    impl Faults for Script {
+        fn next(&self, _: Operation) -> Fault {
+            let n = self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.get(n).copied().unwrap_or_default()
+        }
+    }
+
+    fn memory(script: &[Fault]) -> Memory {
+        let faults = Script(script.to_vec(), AtomicUsize::new(0));
+        Memory::simulated(Timestamp(1_000), Duration::from_secs(12), Arc::new(faults))
+    }
+
+    async fn publish_and_open(
+        memory: &Memory,
+    ) -> Box<dyn Inbox<Result<engine_model::CommandEnvelope, crate::port::Unreadable>>> {
+        memory.publish("dispatch.cmd.acme.image.i", &[], b"\"Retry\"");
+        memory.commands().await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_acknowledgement_lets_a_delivery_come_again() {
+        // A pull, an ack that is not done, a pull, an ack that is done and said not to be.
+        let script = [Fault::None, Fault::Fail, Fault::None, Fault::FailAfter];
+        let memory = memory(&script);
+        let mut commands = publish_and_open(&memory).await;
+        assert!(commands.pull(1).await.unwrap()[0].ack.ack().await.is_err());
+        let again = commands.pull(1).await.unwrap().remove(0);
+        assert_eq!(again.deliveries, 2);
+        assert_eq!(memory.now(), Timestamp(13_000));
+        assert!(again.ack.ack().await.is_err());
+        let more = tokio::time::timeout(Duration::from_secs(99), commands.pull(1)).await;
+        assert!(more.is_err(), "it was done all the same");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duplicated_delivery_comes_twice_at_once() {
+        let memory = memory(&[Fault::Duplicate]);
+        let mut commands = publish_and_open(&memory).await;
+        let first = commands.pull(1).await.unwrap().remove(0);
+        let second = commands.pull(1).await.unwrap().remove(0);
+        assert_eq!((first.seq, second.deliveries), (second.seq, 2));
+        assert_eq!(memory.now(), Timestamp(1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_pull_loses_nothing() {
+        let memory = memory(&[Fault::Fail, Fault::Delay(Duration::from_secs(3))]);
+        let mut commands = publish_and_open(&memory).await;
+        assert!(matches!(commands.pull(1).await, Err(Error::Unavailable(_))));
+        assert_eq!(commands.pull(1).await.unwrap().len(), 1);
+        assert!(memory.now() >= Timestamp(4_000));
+    }
+}

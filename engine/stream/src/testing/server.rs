@@ -22,7 +22,8 @@ pub struct TestServer {
     directory: TempDir,
     process: Process,
     port: u16,
-    users: Vec<(&'static str, Permissions)>,
+    /// What is in the configuration besides.
+    extra: String,
 }
 
 #[derive(Deserialize)]
@@ -37,7 +38,7 @@ impl TestServer {
     /// When there is no nats-server, or it does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::with_users(Vec::new())
+        Self::with_configuration(String::new())
     }
 
     /// Starts a server that only these users may use, each with its name for a password.
@@ -45,14 +46,36 @@ impl TestServer {
     /// # Panics
     /// When there is no nats-server, or it does not start.
     #[must_use]
-    pub fn with_users(users: Vec<(&'static str, Permissions)>) -> Self {
+    pub fn with_users(users: &[(&str, Permissions)]) -> Self {
+        let list = |subjects: &[String]| {
+            let quoted: Vec<String> = subjects.iter().map(|s| format!("\"{s}\"")).collect();
+            quoted.join(", ")
+        };
+        let user = |(name, permissions): &(&str, Permissions)| {
+            format!(
+                "    {{ user: \"{name}\", password: \"{name}\", permissions: {{\n      \
+                 publish: {{ allow: [{}] }}\n      subscribe: {{ allow: [{}] }}\n    }} }}\n",
+                list(&permissions.publish),
+                list(&permissions.subscribe)
+            )
+        };
+        let users: String = users.iter().map(user).collect();
+        Self::with_configuration(format!("authorization {{\n  users: [\n{users}  ]\n}}\n"))
+    }
+
+    /// Starts a server with this in its configuration besides.
+    ///
+    /// # Panics
+    /// When there is no nats-server, or it does not start.
+    #[must_use]
+    pub fn with_configuration(extra: String) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let (process, port) = spawn(directory.path(), -1, &users);
+        let (process, port) = spawn(directory.path(), -1, &extra);
         Self {
             directory,
             process,
             port,
-            users,
+            extra,
         }
     }
 
@@ -90,7 +113,7 @@ impl TestServer {
     /// When it does not start again.
     pub fn restart(&mut self) {
         self.kill();
-        (self.process, self.port) = spawn(self.directory.path(), i32::from(self.port), &self.users);
+        (self.process, self.port) = spawn(self.directory.path(), i32::from(self.port), &self.extra);
     }
 
     /// The process's id.
@@ -152,9 +175,9 @@ fn program() -> PathBuf {
         })
 }
 
-fn spawn(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> (Process, u16) {
+fn spawn(directory: &Path, port: i32, extra: &str) -> (Process, u16) {
     let config = directory.join("server.conf");
-    std::fs::write(&config, configuration(directory, port, users)).expect("the disk has room");
+    std::fs::write(&config, configuration(directory, port, extra)).expect("the disk has room");
     let log = std::fs::File::create(directory.join("server.log")).expect("the disk has room");
     let started = Command::new(program())
         .arg("--config")
@@ -185,32 +208,12 @@ fn spawn(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> 
     }
 }
 
-fn configuration(directory: &Path, port: i32, users: &[(&'static str, Permissions)]) -> String {
+fn configuration(directory: &Path, port: i32, extra: &str) -> String {
     let at = directory.display();
-    let mut text = format!(
+    format!(
         "listen: \"127.0.0.1:{port}\"\n\
          ports_file_dir: \"{at}\"\n\
          jetstream {{\n  store_dir: \"{at}/store\"\n  sync_interval: always\n  \
-         max_memory_store: 1GB\n  max_file_store: 20GB\n}}\n"
-    );
-    if !users.is_empty() {
-        let list = |subjects: &[String]| {
-            subjects
-                .iter()
-                .map(|s| format!("\"{s}\""))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let user = |(name, permissions): &(&str, Permissions)| {
-            format!(
-                "    {{ user: \"{name}\", password: \"{name}\", permissions: {{\n      \
-                 publish: {{ allow: [{}] }}\n      subscribe: {{ allow: [{}] }}\n    }} }}\n",
-                list(&permissions.publish),
-                list(&permissions.subscribe)
-            )
-        };
-        let users: String = users.iter().map(user).collect();
-        text.push_str(&format!("authorization {{\n  users: [\n{users}  ]\n}}\n"));
-    }
-    text
+         max_memory_store: 1GB\n  max_file_store: 20GB\n}}\n{extra}"
+    )
 }
