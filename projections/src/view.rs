@@ -63,6 +63,11 @@ pub(crate) fn reasons(reasons: impl IntoIterator<Item = String>) -> Option<Vec<S
     (!reasons.is_empty()).then_some(reasons)
 }
 
+/// Why something is still there whose end was asked for.
+pub(crate) fn going(going: bool) -> Option<Vec<String>> {
+    reasons(going.then(|| "waits until those that use it are gone".into()))
+}
+
 /// How far something has come that is made by one kind of step, again after each change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub(crate) struct Making {

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use crate::view::*;
 
-/// Every document of the story's end.
 #[test]
 fn the_storys_documents_are_these() {
     let house = House::of(&story());
@@ -34,16 +33,20 @@ fn no_document_shows_what_is_sealed_or_hashed() {
     }
 }
 
-/// Status and reasons of the instance after each step.
+/// Status and reasons of the instance after each step about it or its binding.
 fn instance_statuses(steps: impl Fn(&mut Tape)) -> Vec<(Value, Value)> {
     let mut tape = Tape::default();
+    tape.broker("azure", registered());
     steps(&mut tape);
     let mut house = House::empty();
     let mut statuses = Vec::new();
     for recorded in &tape.0 {
         house.fold(std::slice::from_ref(recorded));
-        let shown = house.one::<Instances>("azure-pg").unwrap_or_default();
-        statuses.push((shown["status"].clone(), shown["reason"].clone()));
+        let kind = recorded.commit.key.kind;
+        if matches!(kind, Kind::ServiceInstance | Kind::ServiceBinding) {
+            let shown = house.one::<Instances>("azure-pg").unwrap_or_default();
+            statuses.push((shown["status"].clone(), shown["reason"].clone()));
+        }
     }
     statuses
 }
@@ -52,12 +55,6 @@ fn instance_statuses(steps: impl Fn(&mut Tape)) -> Vec<(Value, Value)> {
 fn an_instance_is_ready_when_it_is_provisioned_and_bound() {
     let statuses = instance_statuses(|tape| {
         *tape = story();
-        tape.0.retain(|recorded| {
-            matches!(
-                recorded.commit.key.kind,
-                Kind::ServiceInstance | Kind::ServiceBinding
-            )
-        });
     });
     let statuses: Vec<_> = statuses.into_iter().map(|(status, _)| status).collect();
     assert_eq!(
@@ -129,7 +126,7 @@ fn a_failed_instance_says_that_its_remains_are_being_removed() {
             )
             .instance("azure-pg", provision_requested(true));
     });
-    let orphaned = "time-out; what may have been left at the broker is being removed";
+    let orphaned = "time-out; what may have been left at the broker is being removed (attempt 1)";
     assert_eq!(
         statuses[2..],
         [
@@ -183,6 +180,20 @@ fn an_instance_that_is_to_go_goes_whatever_comes_of_its_making() {
         json!(["503; tried again at 2023-11-14T22:13:20.000Z"])
     );
     assert_eq!(statuses[6].0, Value::Null);
+}
+
+#[test]
+fn a_request_to_a_broker_that_is_gone_says_the_way_out() {
+    let mut tape = story();
+    tape.instance("azure-pg", InstanceEvent::DeleteRequested)
+        .instance("azure-pg", deprovision_requested())
+        .broker("azure", BrokerEvent::Deleted);
+    let shown = House::of(&tape).one::<Instances>("azure-pg").unwrap();
+    let reason = shown["reason"][0].as_str().unwrap();
+    assert!(
+        reason.contains("register it again under that name"),
+        "{reason}"
+    );
 }
 
 #[test]

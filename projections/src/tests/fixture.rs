@@ -292,6 +292,16 @@ pub(super) fn provision_requested(bindable: bool) -> InstanceEvent {
     }
 }
 
+pub(super) fn registered() -> BrokerEvent {
+    BrokerEvent::Registered {
+        id: id("azure"),
+        url: "http://127.0.0.1:8080".into(),
+        credentials: sealed("broker"),
+        ca: String::new(),
+        tags: tags(),
+    }
+}
+
 pub(super) fn bound() -> BoundCredentials {
     BoundCredentials {
         credentials: sealed("binding"),
@@ -382,90 +392,81 @@ pub(super) fn story() -> Tape {
 }
 
 fn services(tape: &mut Tape) {
-    tape.broker(
-        "azure",
-        BrokerEvent::Registered {
-            id: id("azure"),
-            url: "http://127.0.0.1:8080".into(),
-            credentials: sealed("broker"),
-            ca: String::new(),
-            tags: tags(),
-        },
-    )
-    .class(
-        "azure-postgresql",
-        ClassEvent::Offered {
-            id: id("class"),
-            broker: name("azure"),
-            offering: offering(),
-        },
-    )
-    .broker(
-        "azure",
-        BrokerEvent::CatalogRead {
-            etag: None,
-            classes: vec!["azure-postgresql".into()],
-            refused: vec![],
-            next_at: Timestamp(START + 600_000),
-        },
-    )
-    .instance(
-        "azure-pg",
-        InstanceEvent::Created {
-            id: instance_id(),
-            spec: instance_spec(),
-        },
-    )
-    .binding(
-        "azure-pg",
-        BindingEvent::Created {
-            id: id("binding"),
-            instance: instance_id(),
-            spec: BindingSpec::default(),
-        },
-    )
-    .instance("azure-pg", provision_requested(true))
-    .instance(
-        "azure-pg",
-        InstanceEvent::OperationAccepted {
-            request: request(1),
-            operation: Some("op".into()),
-            dashboard_url: Some("https://portal.example".into()),
-            next_at: Timestamp(START + 20_000),
-        },
-    )
-    .instance(
-        "azure-pg",
-        InstanceEvent::OperationProgressed {
-            request: request(1),
-            description: Some("creating the server".into()),
-            polls: 3,
-            next_at: Timestamp(START + 30_000),
-        },
-    )
-    .instance(
-        "azure-pg",
-        InstanceEvent::Provisioned {
-            request: request(1),
-            dashboard_url: None,
-        },
-    )
-    .binding(
-        "azure-pg",
-        BindingEvent::BindRequested {
-            request: request(2),
-            binding: BindingId::derived(format_args!("1")),
-            attempt: 1,
-            deadline: Timestamp(START + 3_600_000),
-        },
-    )
-    .binding(
-        "azure-pg",
-        BindingEvent::Bound {
-            request: request(2),
-            bound: bound(),
-        },
-    );
+    tape.broker("azure", registered())
+        .class(
+            "azure-postgresql",
+            ClassEvent::Offered {
+                id: id("class"),
+                broker: name("azure"),
+                offering: offering(),
+            },
+        )
+        .broker(
+            "azure",
+            BrokerEvent::CatalogRead {
+                etag: None,
+                classes: vec!["azure-postgresql".into()],
+                refused: vec![],
+                next_at: Timestamp(START + 600_000),
+            },
+        )
+        .instance(
+            "azure-pg",
+            InstanceEvent::Created {
+                id: instance_id(),
+                spec: instance_spec(),
+            },
+        )
+        .binding(
+            "azure-pg",
+            BindingEvent::Created {
+                id: id("binding"),
+                instance: instance_id(),
+                spec: BindingSpec::default(),
+            },
+        )
+        .instance("azure-pg", provision_requested(true))
+        .instance(
+            "azure-pg",
+            InstanceEvent::OperationAccepted {
+                request: request(1),
+                operation: Some("op".into()),
+                dashboard_url: Some("https://portal.example".into()),
+                next_at: Timestamp(START + 20_000),
+            },
+        )
+        .instance(
+            "azure-pg",
+            InstanceEvent::OperationProgressed {
+                request: request(1),
+                description: Some("creating the server".into()),
+                polls: 3,
+                next_at: Timestamp(START + 30_000),
+            },
+        )
+        .instance(
+            "azure-pg",
+            InstanceEvent::Provisioned {
+                request: request(1),
+                dashboard_url: None,
+            },
+        )
+        .binding(
+            "azure-pg",
+            BindingEvent::BindRequested {
+                request: request(2),
+                binding: BindingId::derived(format_args!("1")),
+                attempt: 1,
+                deadline: Timestamp(START + 3_600_000),
+            },
+        )
+        .binding(
+            "azure-pg",
+            BindingEvent::Bound {
+                request: request(2),
+                bound: bound(),
+            },
+        );
 }
 
 fn functions(tape: &mut Tape) {

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::table::{Reader, Rows, View};
+use crate::view::Instances;
 use crate::view::life::Life;
 use crate::view::operation::{Operation, OperationDocument, Work};
-use crate::view::{json, reasons};
+use crate::view::{json, reasons, waits};
 
 /// The credentials to use an instance; they themselves are not shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,10 +55,24 @@ pub(crate) struct Row {
 
 impl Row {
     /// Why it is not ready.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    pub(crate) fn reasons(
+        &self,
+        reader: &Reader<'_>,
+        org: &OrgName,
+        name: &str,
+    ) -> Result<Vec<String>, Error> {
         match self.life.status() {
-            Status::Initialized => vec!["waits for its instance".into()],
-            _ => self.life.reasons(),
+            Status::Initialized => waits::of_binding(reader, org, name, &self.spec),
+            _ => {
+                let mut reasons = self.life.reasons();
+                if let Some(instance) = reader.get::<Instances>(org, name)? {
+                    let secrets = &self.spec.secret_parameters;
+                    reasons.extend(waits::underway(
+                        reader, org, &self.life, &instance, secrets,
+                    )?);
+                }
+                Ok(reasons)
+            }
         }
     }
 }
@@ -80,7 +95,12 @@ impl View for Bindings {
         rows.evolve_key(&commit.key, |row| evolve(row, commit.at, event))
     }
 
-    fn document(_: &Reader<'_>, _: &OrgName, name: &str, row: Row) -> Result<Option<Value>, Error> {
+    fn document(
+        reader: &Reader<'_>,
+        org: &OrgName,
+        name: &str,
+        row: Row,
+    ) -> Result<Option<Value>, Error> {
         Ok(Some(json(&BindingDocument {
             bound: row.life.status() == Status::Ready,
             created_time: row.created.unix_seconds(),
@@ -88,7 +108,7 @@ impl View for Bindings {
             kind: Kind::ServiceBinding,
             last_operation: row.life.operation().map(Operation::document),
             name: name.to_owned(),
-            reason: reasons(row.reasons()),
+            reason: reasons(row.reasons(reader, org, name)?),
             service_instance: row.instance,
             status: row.life.status(),
             binding_secret: row.spec.binding_secret,
@@ -133,7 +153,7 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BindingEvent) -> Option<Row> 
         E::Bound { .. } => life.made(),
         E::BindFailed { reason, .. } => life.failed(reason),
         E::DeleteRequested => life.delete_requested(),
-        E::UnbindRequested { .. } => life.removal_requested(Work::Unbind, at),
+        E::UnbindRequested { attempt, .. } => life.removal_requested(Work::Unbind, *attempt, at),
         E::UnbindFailed {
             reason, next_at, ..
         } => life.removal_failed(reason, *next_at),

@@ -81,6 +81,8 @@ pub(crate) struct Row {
     dashboard_url: Option<String>,
     /// Whether it will be bound; known when the broker is asked.
     bindable: bool,
+    /// The broker that was asked.
+    broker: Option<String>,
     life: Life,
 }
 
@@ -98,10 +100,30 @@ impl Row {
                 waits::of_instance(reader, org, &self.spec)?,
             )),
             Status::Ready if self.bindable => {
-                Ok(while_bound(self.own_binding(reader, org, name)?.as_ref()))
+                let binding = self.own_binding(reader, org, name)?;
+                let Some(binding) = binding else {
+                    return Ok(while_bound(None));
+                };
+                let why = binding.reasons(reader, org, name)?;
+                Ok(while_bound(Some((binding.life.status(), why))))
             }
-            status => Ok((status, self.life.reasons())),
+            status => {
+                let mut reasons = self.life.reasons();
+                let secrets = &self.spec.secret_parameters;
+                reasons.extend(waits::underway(reader, org, &self.life, self, secrets)?);
+                Ok((status, reasons))
+            }
         }
+    }
+
+    /// The broker that was asked for it.
+    pub(crate) fn broker(&self) -> Option<&str> {
+        self.broker.as_deref()
+    }
+
+    /// Whether it can be bound now.
+    pub(crate) fn is_provisioned(&self) -> bool {
+        self.life.status() == Status::Ready
     }
 
     /// Whether it is provisioned and has no bindings.
@@ -122,9 +144,9 @@ impl Row {
     }
 }
 
-/// The status of a provisioned instance with this binding.
-fn while_bound(binding: Option<&binding::Row>) -> (Status, Vec<String>) {
-    match binding.map(|binding| (binding.life.status(), binding.reasons())) {
+/// The status of a provisioned instance whose binding is such, and why.
+fn while_bound(binding: Option<(Status, Vec<String>)>) -> (Status, Vec<String>) {
+    match binding {
         Some((Status::Ready, _)) => (Status::Ready, Vec::new()),
         Some((Status::Error, reasons)) => (
             Status::Error,
@@ -169,11 +191,15 @@ impl View for Instances {
     ) -> Result<Option<Value>, Error> {
         let (status, reason) = row.status(reader, org, name)?;
         let binding = row.own_binding(reader, org, name)?;
+        let why = match &binding {
+            Some(binding) => binding.reasons(reader, org, name)?,
+            None => Vec::new(),
+        };
         let is_bound = |binding: &binding::Row| binding.life.status() == Status::Ready;
         Ok(Some(json(&InstanceDocument {
             reason: reasons(reason),
             bound: binding.as_ref().is_some_and(is_bound),
-            binding: embedded(row.spec.binding, binding),
+            binding: embedded(row.spec.binding, binding, why),
             created_time: row.created.unix_seconds(),
             dashboard_url: row.dashboard_url,
             id: row.id,
@@ -191,7 +217,7 @@ impl View for Instances {
     }
 }
 
-fn embedded(spec: BindingSpec, binding: Option<binding::Row>) -> EmbeddedBinding {
+fn embedded(spec: BindingSpec, binding: Option<binding::Row>, why: Vec<String>) -> EmbeddedBinding {
     let binding = binding.as_ref();
     EmbeddedBinding {
         binding_secret: spec.binding_secret,
@@ -199,7 +225,7 @@ fn embedded(spec: BindingSpec, binding: Option<binding::Row>) -> EmbeddedBinding
         secret_parameters: spec.secret_parameters,
         created_time: binding.map(|binding| binding.created.unix_seconds()),
         status: binding.map(|binding| binding.life.status()),
-        reason: binding.and_then(|binding| reasons(binding.reasons())),
+        reason: reasons(why),
         last_operation: binding
             .and_then(|row| row.life.operation())
             .map(Operation::document),
@@ -215,6 +241,7 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> Option<Row>
             spec: spec.clone(),
             dashboard_url: None,
             bindable: false,
+            broker: None,
             life: Life::new(),
         });
     }
@@ -224,8 +251,11 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> Option<Row>
         E::Created { .. } | E::Deprovisioned { .. } | E::Deleted | E::Abandoned { .. } => {
             return None;
         }
-        E::ProvisionRequested { bindable, .. } => {
+        E::ProvisionRequested {
+            bindable, broker, ..
+        } => {
             row.bindable = *bindable;
+            row.broker = Some(broker.to_string());
             life.requested(Work::Provision, at)
         }
         E::OperationAccepted {
@@ -251,7 +281,9 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> Option<Row>
         }
         E::ProvisionFailed { reason, .. } => life.failed(reason),
         E::DeleteRequested => life.delete_requested(),
-        E::DeprovisionRequested { .. } => life.removal_requested(Work::Deprovision, at),
+        E::DeprovisionRequested { attempt, .. } => {
+            life.removal_requested(Work::Deprovision, *attempt, at)
+        }
         E::DeprovisionFailed {
             reason, next_at, ..
         } => life.removal_failed(reason, *next_at),

@@ -21,6 +21,8 @@ pub(crate) struct Life {
     failed: Option<String>,
     /// Whether it was made, and is not known to be gone.
     made: bool,
+    /// How often it was tried to take it away.
+    removals: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,7 @@ impl Life {
             operation: None,
             failed: None,
             made: false,
+            removals: 0,
         }
     }
 
@@ -109,7 +112,7 @@ impl Life {
     }
 
     /// The broker is about to be asked to take it away, or what a failure may have left.
-    pub(crate) fn removal_requested(self, work: Work, at: Timestamp) -> Self {
+    pub(crate) fn removal_requested(self, work: Work, removals: u32, at: Timestamp) -> Self {
         let going = matches!(self.stage, Stage::Going | Stage::Removing);
         let stage = if going {
             Stage::Removing
@@ -119,6 +122,7 @@ impl Life {
         Self {
             stage,
             operation: Some(Operation::asked(work, at)),
+            removals,
             ..self
         }
     }
@@ -167,11 +171,27 @@ impl Life {
             Stage::Making | Stage::Removing => remark(),
             Stage::Failed => vec![failed()],
             Stage::Orphaned => {
+                let (failed, removals) = (failed(), self.removals);
                 let being = "what may have been left at the broker is being removed";
-                vec![format!("{}; {being}", failed())]
+                let remark = self.operation.as_ref().and_then(Operation::remark);
+                let remark = remark.map_or_else(String::new, |remark| format!(": {remark}"));
+                vec![format!("{failed}; {being} (attempt {removals}){remark}")]
             }
             Stage::Going => vec!["waits for what has to go first".into()],
         }
+    }
+
+    /// Whether a request to the broker is under way.
+    pub(crate) fn is_underway(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Making | Stage::Orphaned | Stage::Removing
+        )
+    }
+
+    /// Whether the broker is making it.
+    pub(crate) fn is_making(&self) -> bool {
+        self.stage == Stage::Making
     }
 
     /// Whether it was made, and is not known to be gone.

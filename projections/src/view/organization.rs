@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::table::{Reader, Rows, View};
 use crate::tag::Tag;
-use crate::view::json;
+use crate::view::{going, json};
 use crate::{Error, tag};
 
 /// A tenant.
@@ -26,6 +26,8 @@ pub struct OrganizationDocument {
     pub modified_time: i64,
     /// Its name.
     pub name: String,
+    /// Why it is not gone yet.
+    pub reason: Option<Vec<String>>,
     /// `READY`, or `DELETING` while all that it owns goes first.
     pub status: Status,
     /// Labels.
@@ -66,6 +68,7 @@ impl View for Organizations {
             kind: Kind::Organization,
             modified_time: row.modified.unix_seconds(),
             name: name.to_owned(),
+            reason: going(row.going),
             status: if row.going {
                 Status::Deleting
             } else {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::table::{Reader, Rows, View};
 use crate::tag::Tag;
-use crate::view::json;
+use crate::view::{going, json};
 use crate::{Error, tag};
 
 /// A secret, without its values.
@@ -26,6 +26,8 @@ pub struct SecretDocument {
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// Why it is not gone yet.
+    pub reason: Option<Vec<String>>,
     /// The service instance whose credentials it holds; absent when people stored it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_instance: Option<String>,
@@ -88,7 +90,7 @@ impl View for Secrets {
     }
 
     fn document(_: &Reader<'_>, _: &OrgName, name: &str, row: Row) -> Result<Option<Value>, Error> {
-        let (id, created, service_instance, tags, going) = match row {
+        let (id, created, service_instance, tags, is_going) = match row {
             Row::Stored {
                 id,
                 created,
@@ -107,8 +109,9 @@ impl View for Secrets {
             id,
             kind: Kind::Secret,
             name: name.to_owned(),
+            reason: going(is_going),
             service_instance,
-            status: if going {
+            status: if is_going {
                 Status::Deleting
             } else {
                 Status::Ready

@@ -1,12 +1,14 @@
 //! What a resource waits for, looked up in the other views when it is shown. The texts are those
 //! of the engine.
 
-use engine_model::spec::{FunctionSpec, InstanceSpec};
+use engine_model::spec::{BindingSpec, FunctionSpec, InstanceSpec};
 use engine_model::{Name, OrgName};
 
 use crate::Error;
 use crate::table::Reader;
-use crate::view::{BaseImages, Classes, Functions, Images, Instances, Secrets};
+use crate::view::instance;
+use crate::view::life::Life;
+use crate::view::{BaseImages, Brokers, Classes, Functions, Images, Instances, Secrets};
 
 /// What is missing of a base image.
 pub(crate) fn base_image(
@@ -74,6 +76,54 @@ pub(crate) fn of_instance(
     let mut missing: Vec<String> = missing.into_iter().collect();
     for name in &spec.secret_parameters {
         missing.extend(secret(reader, org, name)?);
+    }
+    Ok(missing)
+}
+
+/// What the binding of the instance of the same name waits for.
+pub(crate) fn of_binding(
+    reader: &Reader<'_>,
+    org: &OrgName,
+    name: &str,
+    spec: &BindingSpec,
+) -> Result<Vec<String>, Error> {
+    let instance = reader.get::<Instances>(org, name)?;
+    if !instance.is_some_and(|row| row.is_provisioned()) {
+        return Ok(vec![format!(
+            "service instance {name} is not provisioned yet"
+        )]);
+    }
+    let mut missing = Vec::new();
+    for name in &spec.secret_parameters {
+        missing.extend(secret(reader, org, name)?);
+    }
+    Ok(missing)
+}
+
+/// What stands in the way of a request that is under way, for the instance or its binding.
+pub(crate) fn underway(
+    reader: &Reader<'_>,
+    org: &OrgName,
+    life: &Life,
+    instance: &instance::Row,
+    secrets: &[Name],
+) -> Result<Vec<String>, Error> {
+    let mut missing = Vec::new();
+    if !life.is_underway() {
+        return Ok(missing);
+    }
+    if let Some(broker) = instance.broker()
+        && reader.get::<Brokers>(org, broker)?.is_none()
+    {
+        missing.push(format!(
+            "service broker {broker} is not registered any more; register it again under that \
+             name, or abandon the service instance"
+        ));
+    }
+    if life.is_making() {
+        for name in secrets {
+            missing.extend(secret(reader, org, name)?);
+        }
     }
     Ok(missing)
 }
