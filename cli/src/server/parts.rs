@@ -118,6 +118,7 @@ pub(crate) struct Parts {
     rest: Option<RestServer>,
     queries: Option<QueryService>,
     functions: Option<Functions>,
+    jetstream: JetStream,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     pub(crate) client: Arc<Client>,
@@ -162,6 +163,7 @@ impl Parts {
             rest: None,
             queries: None,
             functions,
+            jetstream: jetstream.clone(),
             tasks: Vec::new(),
             stop,
             client,
@@ -281,6 +283,7 @@ impl Parts {
             rest,
             queries,
             functions,
+            jetstream,
             tasks,
             stop,
             client,
@@ -307,6 +310,10 @@ impl Parts {
             functions.shutdown(WORKERS_DRAIN).await;
         }
         drop(client);
+        // Acknowledgements on their way would be lost with the connection.
+        if let Err(error) = jetstream.flush().await {
+            warn!(%error, "the last acknowledgements may come again");
+        }
         graceful
     }
 }
