@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Cgroup, Limits};
 
-/// The name of a launcher's own directory is this and its pid.
+/// The name of a launcher's own directory is this, its pid namespace, and its pid.
 const PREFIX: &str = "dispatch-sandboxes-";
 
 /// The directories below which this launcher makes the groups of its sandboxes.
@@ -269,11 +269,21 @@ impl<'a> Mounted<'a> {
     }
 }
 
+/// What the names of the directories of launchers begin with whose pids mean something here. The
+/// same groups can be seen from other pid namespaces, where all our launchers seem to be dead.
+fn prefix_here() -> String {
+    let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let digits = |c: &char| c.is_ascii_digit();
+    let namespace: String = link.to_string_lossy().chars().filter(digits).collect();
+    format!("{PREFIX}{namespace}-")
+}
+
 /// Makes this launcher's directory in `dir`, and removes what launchers that were killed left.
 fn make_base(dir: &Path) -> Option<PathBuf> {
+    let prefix = prefix_here();
     for entry in fs::read_dir(dir).ok()?.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let pid = name.to_str().and_then(|name| name.strip_prefix(&prefix));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let inner = fs::read_dir(entry.path()).into_iter().flatten().flatten();
             for group in inner.filter(|inner| inner.path().is_dir()) {
@@ -282,7 +292,7 @@ fn make_base(dir: &Path) -> Option<PathBuf> {
             let _ = fs::remove_dir(entry.path());
         }
     }
-    let base = dir.join(format!("{PREFIX}{}", std::process::id()));
+    let base = dir.join(format!("{prefix}{}", std::process::id()));
     match fs::create_dir(&base) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
         _ => Some(base),
@@ -367,11 +377,13 @@ mod tests {
     #[test]
     fn what_a_dead_launcher_left_is_removed_and_a_live_one_is_let_be() {
         let dir = tempfile::tempdir().unwrap();
-        let dead = dir.path().join(format!("{PREFIX}4294967295"));
-        let live = dir.path().join(format!("{PREFIX}1"));
+        let dead = dir.path().join(format!("{}4294967295", prefix_here()));
+        let live = dir.path().join(format!("{}1", prefix_here()));
+        let elsewhere = dir.path().join(format!("{PREFIX}1-4294967295"));
         fs::create_dir_all(dead.join("1")).unwrap();
         fs::create_dir(&live).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
         make_base(dir.path()).unwrap();
-        assert!(!dead.exists() && live.exists());
+        assert!(!dead.exists() && live.exists() && elsewhere.exists());
     }
 }

@@ -158,7 +158,7 @@ fn the_groups_of_ended_sandboxes_are_removed() {
         .spawn(&python("import time; time.sleep(100)"))
         .unwrap();
     assert!(own(sandboxed.process.pid()) > 0);
-    let name = format!("dispatch-sandboxes-{}", launcher.pid());
+    let name = format!("dispatch-sandboxes-*-{}", launcher.pid());
     let found = || {
         let output = std::process::Command::new("/usr/bin/find")
             .args([
