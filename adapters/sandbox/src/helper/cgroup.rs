@@ -105,11 +105,28 @@ impl Cgroups {
             pids: below(&self.pids),
             entry: Entry::None,
         };
-        let made = group.make(limits);
+        let mut made = group.make(limits);
+        if matches!(&made, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            // What cleans up empty groups may have taken ours for one while it had no sandbox.
+            group.remove();
+            self.make_bases_again()?;
+            made = group.make(limits);
+        }
         if made.is_err() {
             group.remove();
         }
         made.map(|()| group)
+    }
+
+    fn make_bases_again(&self) -> io::Result<()> {
+        for base in [&self.memory, &self.pids].into_iter().flatten() {
+            match fs::create_dir(base) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ if self.unified => hand_down(base),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Removes the launcher's own directories; those of its sandboxes must be gone.
@@ -372,6 +389,24 @@ mod tests {
             base.unwrap().parent(),
             Some(root.path().join("slice").as_path())
         );
+    }
+
+    #[test]
+    fn a_directory_that_somebody_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("own");
+        let mut cgroups = Cgroups {
+            unified: true,
+            memory: None,
+            pids: Some(base.clone()),
+            made: 0,
+        };
+        let limits = crate::Limits::default();
+        cgroups.create(&limits).unwrap();
+        assert!(base.join("1").is_dir());
+        fs::remove_dir_all(&base).unwrap();
+        cgroups.create(&limits).unwrap();
+        assert!(base.join("2").is_dir());
     }
 
     #[test]
