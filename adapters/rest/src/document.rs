@@ -24,10 +24,8 @@ pub(crate) async fn read(
     mut document: Value,
     path_name: Option<&Name>,
 ) -> Result<(Name, Spec), Refusal> {
-    if let Some(fields) = document.as_object_mut() {
-        if let Some(name) = path_name {
-            fields.entry("name").or_insert_with(|| name.as_str().into());
-        }
+    if let (Some(fields), Some(name)) = (document.as_object_mut(), path_name) {
+        fields.entry("name").or_insert_with(|| name.as_str().into());
     }
     let (name, spec) = document::read(kind, document, &*app.ports.seal)?;
     if let Some(path_name) = path_name.filter(|path_name| **path_name != name) {

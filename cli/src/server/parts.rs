@@ -13,7 +13,7 @@ use adapter_rest::{
 use adapter_vault::{EnvelopeVault, MasterKeys, Sealer};
 use anyhow::{Context, Result, bail};
 use engine_model::Role;
-use engine_runtime::{Fold, Node, NodeConfig};
+use engine_runtime::{MakePerformers, Node, NodeConfig};
 use engine_stream::{Client, Connection, JetStream, Log, QueryService};
 use projections::Views;
 use serde_json::json;
@@ -334,13 +334,11 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
     Ok(config)
 }
 
-type Performers = Box<dyn FnOnce(Arc<Fold>) -> Vec<Arc<dyn Performer>> + Send>;
-
 fn performers(
     vault: &Arc<dyn Vault>,
     workers: Option<Workers>,
     gateway: Option<Arc<OnceLock<Gateway>>>,
-) -> Performers {
+) -> MakePerformers {
     let services = Services::new(vault.clone());
     Box::new(move |fold| {
         let mut all: Vec<Arc<dyn Performer>> = vec![Arc::new(services)];

@@ -66,12 +66,14 @@ impl Authenticator for Accounts {
     async fn authenticate(&self, bearer: &str) -> Option<Identity> {
         let hash = hash(bearer);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (org, name) = known.get(&hash)?;
-        let actor = Actor(format!("account:{name}"));
-        Some(Identity {
-            actor,
-            scope: Scope::Org(org.clone()),
-        })
+        let account = known.get(&hash)?;
+        let actor = Actor(format!("account:{}", account.1));
+        let scope = if *account == self.operator {
+            Scope::All
+        } else {
+            Scope::Org(account.0.clone())
+        };
+        Some(Identity { actor, scope })
     }
 }
 

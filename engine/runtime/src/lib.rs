@@ -28,4 +28,4 @@ pub use clock::now;
 pub use fold::{Fold, FoldError};
 pub use hands::{Context, Hands};
 pub use ledger::{Ask, Decided, Ledger, LedgerError, Request};
-pub use node::{Node, NodeConfig, NodeError};
+pub use node::{MakePerformers, Node, NodeConfig, NodeError};

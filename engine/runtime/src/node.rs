@@ -20,6 +20,9 @@ use crate::{alarms, commands, reactor, runs, sweep};
 /// How long a node may take to fold what the stream holds already, before it says that it cannot.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 
+/// Makes the adapters of a node once its world is folded.
+pub type MakePerformers = Box<dyn FnOnce(Arc<Fold>) -> Vec<Arc<dyn Performer>> + Send>;
+
 /// What a node is made of.
 pub struct NodeConfig {
     /// What it does.
@@ -33,7 +36,7 @@ pub struct NodeConfig {
     /// Runs functions; needed by the role `worker`.
     pub runner: Option<Arc<dyn Runner>>,
     /// Adapters that need to look at the world are made once it is there.
-    pub performers: Box<dyn FnOnce(Arc<Fold>) -> Vec<Arc<dyn Performer>> + Send>,
+    pub performers: MakePerformers,
 }
 
 /// Why a node cannot start.
