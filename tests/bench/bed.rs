@@ -63,7 +63,15 @@ impl Bed {
         })
         .await?;
         let fold = node.fold();
-        Ok(Self { client, functions, fold, node: Some(node), sealer, server, _dir: dir })
+        Ok(Self {
+            client,
+            functions,
+            fold,
+            node: Some(node),
+            sealer,
+            server,
+            _dir: dir,
+        })
     }
 
     /// Creates a resource from a document, and returns the position of its commit.
@@ -124,7 +132,11 @@ impl Bed {
 pub(crate) fn functions(dir: &TempDir, blobs: Arc<dyn Blobs>) -> Result<Functions> {
     let exe = std::env::current_exe()?.display().to_string();
     let launcher = LauncherConfig::new([exe, LAUNCHER.into()]);
-    Ok(Functions::start(Config::new(dir.path().join("functions"), launcher, blobs))?)
+    Ok(Functions::start(Config::new(
+        dir.path().join("functions"),
+        launcher,
+        blobs,
+    ))?)
 }
 
 /// The organization of the benchmarks.
@@ -134,13 +146,20 @@ pub(crate) fn org() -> OrgName {
 
 /// The key of a resource of the benchmarks.
 pub(crate) fn key(kind: Kind, name: &str) -> ResourceKey {
-    ResourceKey::new(org(), kind, Name::new(name).expect("benchmarks use good names"))
+    ResourceKey::new(
+        org(),
+        kind,
+        Name::new(name).expect("benchmarks use good names"),
+    )
 }
 
 /// CPU time of a process: fields 14 and 15 of its `stat`, in ticks of 10 ms.
 fn cpu_of(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<u64> = after_name.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    let fields: Vec<u64> = after_name
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0))
+        .collect();
     Duration::from_millis(10 * (fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0)))
 }

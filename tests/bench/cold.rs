@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adapter_functions::{Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source};
+use adapter_functions::{
+    Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source,
+};
 use adapter_kit::MemoryBlobs;
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -17,8 +19,11 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let exe = std::env::current_exe()?.display().to_string();
     let launcher = LauncherConfig::new([exe, LAUNCHER.into()]);
-    let mut config =
-        Config::new(dir.path().join("functions"), launcher, Arc::new(MemoryBlobs::default()));
+    let mut config = Config::new(
+        dir.path().join("functions"),
+        launcher,
+        Arc::new(MemoryBlobs::default()),
+    );
     config.pools.stems = 0;
     let functions = Functions::start(config)?;
     let python = "def handle(context, payload):\n    return payload\n";
@@ -62,7 +67,10 @@ fn revision(id: String, language: Language, file: &str, text: &str) -> Revision 
         id,
         language,
         layer: None,
-        source: Source::File { name: file.into(), text: text.into() },
+        source: Source::File {
+            name: file.into(),
+            text: text.into(),
+        },
         handler: String::new(),
         schema_in: None,
         schema_out: None,

@@ -26,7 +26,10 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     for (language, file, text) in [("python3", "f.py", PYTHON), ("nodejs", "f.js", NODE)] {
         deploy(&bed, language, file, text).await?;
     }
-    for (function, name) in [("python3", "exec_warm_python"), ("nodejs", "exec_warm_node")] {
+    for (function, name) in [
+        ("python3", "exec_warm_python"),
+        ("nodejs", "exec_warm_node"),
+    ] {
         for _ in 0..100 {
             call(&bed, function).await?;
         }
@@ -53,10 +56,17 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
 
 async fn deploy(bed: &Bed, language: &str, file: &str, text: &str) -> Result<()> {
     let base = format!("{language}-base");
-    bed.create(Kind::BaseImage, json!({ "name": base, "language": language })).await?;
-    bed.create(Kind::Image, json!({ "name": language, "baseImageName": base })).await?;
-    let document =
-        json!({ "name": language, "image": language, "code": text, "fileName": file });
+    bed.create(
+        Kind::BaseImage,
+        json!({ "name": base, "language": language }),
+    )
+    .await?;
+    bed.create(
+        Kind::Image,
+        json!({ "name": language, "baseImageName": base }),
+    )
+    .await?;
+    let document = json!({ "name": language, "image": language, "code": text, "fileName": file });
     bed.create(Kind::Function, document).await?;
     bed.ready(&key(Kind::Function, language)).await
 }
@@ -64,11 +74,18 @@ async fn deploy(bed: &Bed, language: &str, file: &str, text: &str) -> Result<()>
 async fn call(bed: &Bed, function: &str) -> Result<Duration> {
     let since = Instant::now();
     let function = Name::new(function)?;
-    let command =
-        RunCommand { input: json!({ "name": "Jon" }), blocking: true, ..RunCommand::default() };
+    let command = RunCommand {
+        input: json!({ "name": "Jon" }),
+        blocking: true,
+        ..RunCommand::default()
+    };
     let id = RunId(Uuid::now_v7());
     let actor = Actor("user:bench".into());
-    match bed.client.run(id, &org(), &function, command, actor, Some(WITHIN)).await? {
+    match bed
+        .client
+        .run(id, &org(), &function, command, actor, Some(WITHIN))
+        .await?
+    {
         RunTicket::Finished(reply) if reply.result.output == json!({ "hello": "Jon" }) => {
             Ok(since.elapsed())
         }

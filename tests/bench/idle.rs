@@ -14,9 +14,15 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut processes = harness::descendants(dispatch.id());
     processes.push(dispatch.id());
     let kilobytes: f64 = processes.into_iter().map(resident_kb).sum();
-    report.add(Figure { mb: Some(kilobytes / 1024.0), ..Figure::named("idle_rss") });
+    report.add(Figure {
+        mb: Some(kilobytes / 1024.0),
+        ..Figure::named("idle_rss")
+    });
     let own = resident_kb(dispatch.id()) / 1024.0;
-    report.add(Figure { mb: Some(own), ..Figure::named("idle_rss_engine") });
+    report.add(Figure {
+        mb: Some(own),
+        ..Figure::named("idle_rss_engine")
+    });
     Ok(())
 }
 
@@ -24,5 +30,6 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
 fn resident_kb(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0.0)
 }

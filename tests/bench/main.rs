@@ -20,12 +20,15 @@ fn main() -> Result<()> {
         adapter_sandbox::launcher_main()
     }
     // Two threads as the machine has cores; the load comes out of them too.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run(&words))
 }
 
 async fn run(words: &[String]) -> Result<()> {
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|w| name.starts_with(w.as_str()));
+    let wanted =
+        |name: &str| words.is_empty() || words.iter().any(|w| name.starts_with(w.as_str()));
     let mut report = Report::default();
     if wanted("commands") {
         commands::run(&mut report).await?;

@@ -33,7 +33,10 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     let since = Instant::now();
     fill(log.as_ref()).await?;
     let head = log.head().await?;
-    harness::say(&format!("a million events in {head} commits, written in {:?}", since.elapsed()));
+    harness::say(&format!(
+        "a million events in {head} commits, written in {:?}",
+        since.elapsed()
+    ));
 
     let stop = CancellationToken::new();
     let fold = Arc::new(Fold::default());
@@ -42,7 +45,10 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     let following =
         tokio::spawn(async move { follower.follow(follower_log.as_ref(), follower_stop).await });
     tokio::time::timeout(WITHIN, fold.reached(head)).await?;
-    report.add(Figure { s: Some(since.elapsed().as_secs_f64()), ..Figure::named("replay_1m") });
+    report.add(Figure {
+        s: Some(since.elapsed().as_secs_f64()),
+        ..Figure::named("replay_1m")
+    });
     let resources = fold.read(engine_core::World::resources);
     if resources != 2 * INSTANCES {
         bail!("{resources} resources were folded, not {}", 2 * INSTANCES);
@@ -63,7 +69,10 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    report.add(Figure { s: Some(since.elapsed().as_secs_f64()), ..Figure::named("rebuild_1m") });
+    report.add(Figure {
+        s: Some(since.elapsed().as_secs_f64()),
+        ..Figure::named("rebuild_1m")
+    });
     stop.cancel();
     following.await??;
     Ok(())
@@ -133,14 +142,20 @@ fn life(number: usize, step: usize) -> Option<(Kind, Vec<Event>)> {
             polls: u32::try_from(step).unwrap_or(0) - 2,
             next_at,
         }),
-        6 => instance(InstanceEvent::Provisioned { request, dashboard_url: None }),
+        6 => instance(InstanceEvent::Provisioned {
+            request,
+            dashboard_url: None,
+        }),
         7 => binding(BindingEvent::BindRequested {
             request,
             binding: BindingId::derived(format_args!("binding {number}")),
             attempt: 1,
             deadline: next_at,
         }),
-        8 => binding(BindingEvent::Bound { request, bound: credentials(number) }),
+        8 => binding(BindingEvent::Bound {
+            request,
+            bound: credentials(number),
+        }),
         _ => None,
     }
 }
@@ -175,7 +190,10 @@ fn credentials(number: usize) -> BoundCredentials {
             nonce: "AAAAAAAAAAAAAAAA".into(),
             ciphertext: "A".repeat(256),
         },
-        endpoints: vec![Endpoint { host: "127.0.0.1".into(), port: 5432 }],
+        endpoints: vec![Endpoint {
+            host: "127.0.0.1".into(),
+            port: 5432,
+        }],
     }
 }
 

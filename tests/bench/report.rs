@@ -27,7 +27,10 @@ pub(crate) struct Figure {
 
 impl Figure {
     pub(crate) fn named(name: &'static str) -> Self {
-        Self { name, ..Self::default() }
+        Self {
+            name,
+            ..Self::default()
+        }
     }
 
     /// Percentiles of single operations.

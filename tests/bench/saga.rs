@@ -20,7 +20,11 @@ const AT_ONCE: usize = 256;
 const CLASS: &str = "fake-postgresql";
 
 pub(crate) async fn run(report: &mut Report) -> Result<()> {
-    let broker = Fake::start_with(Options { record: false, ..Options::default() }).await?;
+    let broker = Fake::start_with(Options {
+        record: false,
+        ..Options::default()
+    })
+    .await?;
     let bed = Bed::start().await?;
     let document = json!({
         "name": "noop", "url": broker.url().as_str(), "username": USERNAME, "password": PASSWORD,
@@ -55,7 +59,9 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
         .try_collect()
         .await?;
     let (took, cpu) = (since.elapsed(), bed.cpu() - cpu);
-    let figure = Figure::named("saga_fsync_rate").times(times).rate(TOGETHER, took);
+    let figure = Figure::named("saga_fsync_rate")
+        .times(times)
+        .rate(TOGETHER, took);
     report.add(figure.cpu(TOGETHER, cpu));
     bed.stop().await;
     Ok(())

@@ -83,12 +83,20 @@ pub struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
 impl Blobs for MemoryBlobs {
     async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
-        self.0.lock().expect("no holder panics").insert(digest.clone(), bytes);
+        self.0
+            .lock()
+            .expect("no holder panics")
+            .insert(digest.clone(), bytes);
         Ok(digest)
     }
 
     async fn get(&self, digest: &Digest) -> Result<Bytes, Error> {
-        let found = self.0.lock().expect("no holder panics").get(digest).cloned();
+        let found = self
+            .0
+            .lock()
+            .expect("no holder panics")
+            .get(digest)
+            .cloned();
         found.ok_or_else(|| Error::Absent(digest.clone()))
     }
 }

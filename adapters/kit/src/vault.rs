@@ -113,7 +113,13 @@ impl KeyStore for MemoryKeys {
     }
 
     async fn create(&self, key: &KeyId, wrapped: Vec<u8>) -> Result<Vec<u8>, VaultError> {
-        Ok(self.0.lock().expect("no holder panics").entry(key.clone()).or_insert(wrapped).clone())
+        Ok(self
+            .0
+            .lock()
+            .expect("no holder panics")
+            .entry(key.clone())
+            .or_insert(wrapped)
+            .clone())
     }
 
     async fn erase(&self, key: &KeyId) -> Result<(), VaultError> {
