@@ -1,8 +1,7 @@
 //! Performs effects: a word to another resource through the ledger, a timer through the log,
 //! everything else through the adapter that knows how.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_kit::{Later, Performer, Vault};
@@ -12,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::hold;
 use crate::ledger::{Ask, Ledger, LedgerError, Request};
+use crate::underway::{Held, Underway};
 
 /// Wait before an effect that met a fault of our own is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -35,23 +35,7 @@ pub struct Hands {
     ledger: Ledger,
     vault: Arc<dyn Vault>,
     performers: Vec<Arc<dyn Performer>>,
-    underway: Mutex<HashSet<String>>,
-}
-
-/// Held while an effect is under way on this node.
-struct Underway<'a> {
-    hands: &'a Hands,
-    what: String,
-}
-
-impl Drop for Underway<'_> {
-    fn drop(&mut self) {
-        self.hands
-            .underway
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.what);
-    }
+    underway: Underway,
 }
 
 impl Hands {
@@ -68,7 +52,7 @@ impl Hands {
             ledger,
             vault,
             performers,
-            underway: Mutex::default(),
+            underway: Underway::default(),
         }
     }
 
@@ -124,7 +108,7 @@ impl Hands {
             });
         };
         // Not a success: were this delivery acknowledged, a crash would lose the one under way.
-        let Some(_underway) = self.begin(effect, ctx) else {
+        let Some(_held) = self.begin(effect, ctx) else {
             debug!(effect.id = %id, resource = %ctx.key, "effect is under way already");
             return Err(Later {
                 reason: "it is under way already".into(),
@@ -143,12 +127,9 @@ impl Hands {
 
     /// A delivery that came twice, an alarm and the sweep may want the same effect at once: only
     /// one of them performs it.
-    fn begin(&self, effect: &Effect, ctx: &Context) -> Option<Underway<'_>> {
-        let what = format!("{}#{}", ctx.key, fingerprint(effect));
-        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
-        underway
-            .insert(what.clone())
-            .then_some(Underway { hands: self, what })
+    fn begin(&self, effect: &Effect, ctx: &Context) -> Option<Held<'_>> {
+        self.underway
+            .begin(format!("{}#{}", ctx.key, fingerprint(effect)))
     }
 
     async fn record(&self, key: ResourceKey, ask: Ask, ctx: &Context) -> Result<(), Later> {

@@ -23,6 +23,7 @@ mod runs;
 mod sealing;
 mod sweep;
 pub mod task;
+mod underway;
 
 pub use clock::now;
 pub use fold::{Fold, FoldError};
