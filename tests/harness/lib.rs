@@ -1,6 +1,9 @@
 //! The harness, the integration tests and the benchmarks of Dispatch.
 
+pub mod broker;
+pub mod http;
 mod machine;
+pub mod nats;
 pub mod process;
 pub mod story;
 

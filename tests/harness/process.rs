@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::descendants;
+
 /// A debug build on a machine that builds something else beside it is slow.
 const START_MAX: Duration = Duration::from_secs(90);
 
@@ -25,14 +27,20 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let me = std::env::current_exe().expect("a running program has a path");
-    let found = me.ancestors().map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found = me
+        .ancestors()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is not built; run 'cargo build --workspace' first"))
 }
 
 /// The root of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the repository").into()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests lie in the repository")
+        .into()
 }
 
 /// `PATH` with the tools that set-up put into the checkout.
@@ -66,7 +74,10 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let stdout = child.stdout.take().expect("standard output is a pipe");
-        let process = Self { child, log: log.to_path_buf() };
+        let process = Self {
+            child,
+            log: log.to_path_buf(),
+        };
         let (sender, lines) = mpsc::channel();
         // Reads on to the end, so that the process never waits for a reader.
         thread::spawn(move || {
@@ -128,7 +139,7 @@ impl Drop for Process {
         }
         if thread::panicking() {
             let said = self.said();
-            let last: Vec<&str> = said.lines().rev().take(40).collect();
+            let last: Vec<&str> = said.lines().rev().take(100).collect();
             eprintln!("--- {} ---", self.log.display());
             for line in last.into_iter().rev() {
                 eprintln!("{line}");
@@ -183,8 +194,9 @@ impl From<Output> for Answered {
 /// A Dispatch at work.
 #[derive(Debug)]
 pub struct Dispatch {
-    dir: TempDir,
+    // Ends before its directory goes.
     process: Option<Process>,
+    dir: TempDir,
 }
 
 impl Dispatch {
@@ -197,10 +209,29 @@ impl Dispatch {
     /// One that is up, with these variables in its environment.
     #[must_use]
     pub fn up_with(env: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut this = Self { dir, process: None };
+        let mut this = Self::down();
         this.start(env);
         this
+    }
+
+    /// One that is up, with this server configuration.
+    #[must_use]
+    pub fn up_as(yaml: &str) -> Self {
+        let mut this = Self::down();
+        let file = this.file("server.yaml", yaml);
+        let _ = this.cli(&["install", "-f", &file]).ok();
+        this.start(&[]);
+        this
+    }
+
+    /// One that was never started.
+    ///
+    /// # Panics
+    /// When no temporary directory can be made.
+    #[must_use]
+    pub fn down() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { process: None, dir }
     }
 
     /// Starts it again in the same directory.
@@ -214,6 +245,33 @@ impl Dispatch {
         let log = self.dir.path().join("dispatch.log");
         let (process, _) = Process::start(command, "Dispatch is up", &log);
         self.process = Some(process);
+    }
+
+    /// Waits until the server stands at the line that `DISPATCH_HOLD_AT` names.
+    pub fn until_held(&self) {
+        eventually("it is held", || self.log().contains("held for a test"));
+    }
+
+    /// Where its NATS server listens.
+    #[must_use]
+    pub fn nats_url(&self) -> String {
+        self.config()["nats-url"]
+            .as_str()
+            .expect("it is a text")
+            .to_owned()
+    }
+
+    /// The process of its NATS server.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn nats_server(&self) -> Option<u32> {
+        let is_nats = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|name| name.trim() == "nats-server")
+        };
+        descendants(self.id()).into_iter().find(is_nats)
     }
 
     /// Its data directory.
@@ -274,7 +332,11 @@ impl Dispatch {
     /// # Panics
     /// When the binary cannot be run.
     pub fn cli(&self, args: &[&str]) -> Answered {
-        self.command().args(args).output().expect("the binary runs").into()
+        self.command()
+            .args(args)
+            .output()
+            .expect("the binary runs")
+            .into()
     }
 
     /// The client's configuration.
@@ -293,6 +355,12 @@ impl Dispatch {
         self.cli(&["get", kind, name, "--json"]).json()
     }
 
+    /// All documents of a kind.
+    #[must_use]
+    pub fn all(&self, kinds: &str) -> Value {
+        self.cli(&["get", kinds, "--json"]).json()
+    }
+
     /// Waits until a document satisfies a condition.
     ///
     /// # Panics
@@ -304,9 +372,62 @@ impl Dispatch {
             if answered.code == 0 && what(&answered.json()) {
                 return answered.json();
             }
-            assert!(Instant::now() < deadline, "{kind} {name}: {}{}", answered.out, answered.err);
+            assert!(
+                Instant::now() < deadline,
+                "{kind} {name}: {}{}",
+                answered.out,
+                answered.err
+            );
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Makes a Python function of one file, with these flags, and waits until it is READY.
+    pub fn function(&self, name: &str, source: &str, flags: &[&str]) {
+        self.image("python3", "python3");
+        let file = self.file(&format!("{name}.py"), source);
+        let words = [&["create", "function", "python3", name, &file], flags].concat();
+        let _ = self.cli(&words).ok();
+        self.until("function", name, |function| function["status"] == "READY");
+    }
+
+    /// Makes an image without dependencies for a language, unless it is there.
+    pub fn image(&self, name: &str, language: &str) {
+        if self.cli(&["get", "image", name]).code == 0 {
+            return;
+        }
+        let base = format!("{name}-base");
+        let words = [
+            "create",
+            "base-image",
+            &base,
+            "host",
+            "--language",
+            language,
+        ];
+        let _ = self.cli(&words).ok();
+        let _ = self.cli(&["create", "image", name, &base]).ok();
+    }
+
+    /// Waits until a run has ended.
+    pub fn until_run(&self, function: &str, run: &str) -> Value {
+        let mut ended = Value::Null;
+        eventually(&format!("run {run} ends"), || {
+            let answered = self.cli(&["get", "runs", function, run, "--json"]);
+            if answered.code == 0 {
+                ended = answered.json();
+            }
+            !ended["finishedTime"].is_null()
+        });
+        ended
+    }
+
+    /// Waits until a resource is not there any more.
+    pub fn until_gone(&self, kind: &str, name: &str) {
+        eventually(&format!("{kind} {name} is gone"), || {
+            let answered = self.cli(&["get", kind, name, "--json"]);
+            answered.code == 1 && answered.err.contains("[not-found]")
+        });
     }
 
     /// Writes a file for a test and returns its path.
@@ -320,17 +441,54 @@ impl Dispatch {
     }
 }
 
+/// Waits until something is so.
+///
+/// # Panics
+/// When it does not become so in time.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + START_MAX;
+    while !is_so() {
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {START_MAX:?}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// SIGKILL to a process that is not a child of the test.
+///
+/// # Panics
+/// When it cannot be sent.
+pub fn kill(pid: u32) {
+    let sent = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
+    assert!(
+        sent.expect("kill is installed").success(),
+        "process {pid} cannot be killed"
+    );
+}
+
 /// A test's `HOME` is empty; where packages come from is still the machine's business.
 fn keep_package_settings(command: &mut Command) {
-    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return };
+    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
+        return;
+    };
     let files = [
-        ("PIP_CONFIG_FILE", vec![".config/pip/pip.conf", ".pip/pip.conf"]),
+        (
+            "PIP_CONFIG_FILE",
+            vec![".config/pip/pip.conf", ".pip/pip.conf"],
+        ),
         ("UV_CONFIG_FILE", vec![".config/uv/uv.toml"]),
         ("NPM_CONFIG_USERCONFIG", vec![".npmrc"]),
     ];
     let mut found = HashMap::new();
     for (variable, candidates) in files {
-        let there = candidates.into_iter().map(|file| home.join(file)).find(|path| path.is_file());
+        let there = candidates
+            .into_iter()
+            .map(|file| home.join(file))
+            .find(|path| path.is_file());
         if let (Some(path), None) = (there, std::env::var_os(variable)) {
             found.insert(variable, path);
         }
