@@ -24,7 +24,14 @@ fn the_example_functions_answer_whatever_the_order_of_creation() {
     let backwards: [&[&str]; 3] = [
         &["create", "function", "python3", "hello-py", HELLO],
         &["create", "image", "python3", "python3-base"],
-        &["create", "base-image", "python3-base", "host", "--language", "python3"],
+        &[
+            "create",
+            "base-image",
+            "python3-base",
+            "host",
+            "--language",
+            "python3",
+        ],
     ];
     let _ = dispatch.cli(backwards[0]).ok();
     let waiting = dispatch.get("function", "hello-py");
@@ -34,7 +41,9 @@ fn the_example_functions_answer_whatever_the_order_of_creation() {
     }
     dispatch.image("nodejs", "nodejs");
     let _ = dispatch
-        .cli(&["create", "function", "hello-js", HELLO_JS, "--image", "nodejs"])
+        .cli(&[
+            "create", "function", "hello-js", HELLO_JS, "--image", "nodejs",
+        ])
         .ok();
 
     let input = json!({"name": "Jon", "place": "Winterfell"});
@@ -46,7 +55,11 @@ fn the_example_functions_answer_whatever_the_order_of_creation() {
         until_ready(&dispatch, "function", function);
         let record = exec(&dispatch, function, input);
         assert_eq!(record.code, 0, "{record:?}");
-        assert_eq!(record.json()["output"], json!({"myField": greeting}), "{function}");
+        assert_eq!(
+            record.json()["output"],
+            json!({"myField": greeting}),
+            "{function}"
+        );
     }
 }
 
@@ -82,14 +95,31 @@ fn a_function_that_cannot_be_loaded_is_in_error_with_exactly_one_reason() {
     dispatch.image("python3", "python3");
     dispatch.image("nodejs", "nodejs");
     let bad = [
-        ("syntax", "python3", "syntax.py", "def handle(context, payload:\n"),
-        ("raises", "python3", "raises.py", "raise RuntimeError('at import')\n"),
-        ("absent", "python3", "absent.py", "def other(context, payload):\n    return 1\n"),
+        (
+            "syntax",
+            "python3",
+            "syntax.py",
+            "def handle(context, payload:\n",
+        ),
+        (
+            "raises",
+            "python3",
+            "raises.py",
+            "raise RuntimeError('at import')\n",
+        ),
+        (
+            "absent",
+            "python3",
+            "absent.py",
+            "def other(context, payload):\n    return 1\n",
+        ),
         ("nothing", "nodejs", "nothing.js", "exports.other = 1;\n"),
     ];
     for (name, image, file, source) in bad {
         let path = dispatch.file(file, source);
-        let _ = dispatch.cli(&["create", "function", image, name, &path]).ok();
+        let _ = dispatch
+            .cli(&["create", "function", image, name, &path])
+            .ok();
     }
     for (name, ..) in bad {
         let function = dispatch.until("function", name, |function| function["status"] == "ERROR");
@@ -117,18 +147,28 @@ def handle(context, payload):
     let late = exec(&dispatch, "sleeps", &json!({}));
     assert_eq!(late.code, 3, "{late:?}");
     let run = late.json();
-    assert_eq!((&run["status"], &run["error"]["type"]), (&json!("ERROR"), &json!("FunctionError")));
+    assert_eq!(
+        (&run["status"], &run["error"]["type"]),
+        (&json!("ERROR"), &json!("FunctionError"))
+    );
     assert_eq!(reasons(&run).len(), 1, "{run}");
     let neighbour = exec(&dispatch, "hello", &json!({"name": "Jon"}));
     assert_eq!(neighbour.code, 0, "{neighbour:?}");
     // The worker was replaced, and so is the one after it.
-    assert_eq!(exec(&dispatch, "sleeps", &json!({})).json()["error"]["type"], "FunctionError");
+    assert_eq!(
+        exec(&dispatch, "sleeps", &json!({})).json()["error"]["type"],
+        "FunctionError"
+    );
 }
 
 #[test]
 fn an_update_rolls_to_a_new_revision_and_a_bad_one_leaves_the_old_serving() {
     let dispatch = Dispatch::up();
-    dispatch.function("count", "def handle(context, payload):\n    return 1\n", &[]);
+    dispatch.function(
+        "count",
+        "def handle(context, payload):\n    return 1\n",
+        &[],
+    );
     let first = dispatch.get("function", "count")["faasId"].clone();
     assert_eq!(exec(&dispatch, "count", &json!({})).json()["output"], 1);
 
@@ -143,13 +183,23 @@ fn an_update_rolls_to_a_new_revision_and_a_bad_one_leaves_the_old_serving() {
         function["status"] == "READY" && function["faasId"] != first
     });
     let run = exec(&dispatch, "count", &json!({})).json();
-    assert_eq!((&run["output"], &run["faasId"]), (&json!(2), &rolled["faasId"]), "{run}");
+    assert_eq!(
+        (&run["output"], &run["faasId"]),
+        (&json!(2), &rolled["faasId"]),
+        "{run}"
+    );
 
     update("this is not Python\n");
-    let failed = dispatch.until("function", "count", |function| function["status"] == "ERROR");
+    let failed = dispatch.until("function", "count", |function| {
+        function["status"] == "ERROR"
+    });
     assert_eq!(reasons(&failed).len(), 1, "{failed}");
     let run = exec(&dispatch, "count", &json!({})).json();
-    assert_eq!((&run["output"], &run["faasId"]), (&json!(2), &rolled["faasId"]), "{run}");
+    assert_eq!(
+        (&run["output"], &run["faasId"]),
+        (&json!(2), &rolled["faasId"]),
+        "{run}"
+    );
 }
 
 #[test]
@@ -166,7 +216,11 @@ def handle(context, payload):
     return payload['num'] if payload['num'] else 'zero'
 ";
     let out = dispatch.file("out.json", &json!({"type": "integer"}).to_string());
-    dispatch.function("says", says, &["--schema-in", &schema, "--schema-out", &out]);
+    dispatch.function(
+        "says",
+        says,
+        &["--schema-in", &schema, "--schema-out", &out],
+    );
 
     let bad = exec(&dispatch, "says", &json!({"num": "three"}));
     assert_eq!(bad.code, 3, "{bad:?}");
@@ -175,8 +229,17 @@ def handle(context, payload):
     assert!(!run["logs"].to_string().contains("reached"), "{run}");
 
     let good = exec(&dispatch, "says", &json!({"num": 3}));
-    assert_eq!((good.code, &good.json()["output"]), (0, &json!(3)), "{good:?}");
-    assert!(good.json()["logs"]["stdout"].to_string().contains("reached"), "{good:?}");
+    assert_eq!(
+        (good.code, &good.json()["output"]),
+        (0, &json!(3)),
+        "{good:?}"
+    );
+    assert!(
+        good.json()["logs"]["stdout"]
+            .to_string()
+            .contains("reached"),
+        "{good:?}"
+    );
 
     let wrong = exec(&dispatch, "says", &json!({"num": 0}));
     assert_eq!(wrong.code, 3, "{wrong:?}");
@@ -186,7 +249,9 @@ def handle(context, payload):
 #[test]
 fn everything_in_the_seed_becomes_ready() {
     let dispatch = Dispatch::up();
-    let said = dispatch.cli(&["create", "-f", "docs/examples/seed.yaml"]).ok();
+    let said = dispatch
+        .cli(&["create", "-f", "docs/examples/seed.yaml"])
+        .ok();
     let made: Vec<(&str, &str)> = said
         .lines()
         .filter_map(|line| line.strip_prefix("Created ")?.split_once(": "))
@@ -195,6 +260,13 @@ fn everything_in_the_seed_becomes_ready() {
     for (kind, name) in made {
         until_ready(&dispatch, kind, name);
     }
-    let hello = exec(&dispatch, "hello-js", &json!({"name": "Jon", "place": "Winterfell"}));
-    assert_eq!(hello.json()["output"], json!({"myField": "Hello, Jon from Winterfell"}));
+    let hello = exec(
+        &dispatch,
+        "hello-js",
+        &json!({"name": "Jon", "place": "Winterfell"}),
+    );
+    assert_eq!(
+        hello.json()["output"],
+        json!({"myField": "Hello, Jon from Winterfell"})
+    );
 }

@@ -29,7 +29,11 @@ impl Gate {
         dispatch.function("hello", HELLO, &[]);
         dispatch.function("fails", FAILS, &[]);
         let runtime = Runtime::new().expect("a runtime can be made");
-        Self { dispatch, client: client(), runtime }
+        Self {
+            dispatch,
+            client: client(),
+            runtime,
+        }
     }
 
     fn api(&self, name: &str, function: &str, flags: &[&str]) {
@@ -82,16 +86,27 @@ impl Told {
 #[test]
 fn an_https_only_endpoint_answers_426_over_http_and_serves_over_https() {
     let gate = Gate::open();
-    gate.api("tls", "hello", &["--https-only", "--method", "POST", "--path", "/tls"]);
+    gate.api(
+        "tls",
+        "hello",
+        &["--https-only", "--method", "POST", "--path", "/tls"],
+    );
     gate.api("any", "hello", &["--method", "POST", "--path", "/any"]);
     let (input, hello) = (json!({"name": "Jon"}), json!({"hello": "Jon"}));
 
     let plain = gate.post(&gate.url("http", "/tls"), &[], &input);
     assert_eq!(plain.status, StatusCode::UPGRADE_REQUIRED, "{plain:?}");
-    let runs = gate.dispatch.cli(&["get", "runs", "hello", "--json"]).json();
+    let runs = gate
+        .dispatch
+        .cli(&["get", "runs", "hello", "--json"])
+        .json();
     assert_eq!(runs, json!([]), "a request that is refused runs nothing");
 
-    for url in [gate.url("https", "/tls"), gate.url("http", "/any"), gate.url("https", "/any")] {
+    for url in [
+        gate.url("https", "/tls"),
+        gate.url("http", "/any"),
+        gate.url("https", "/any"),
+    ] {
         let told = gate.post(&url, &[], &input);
         assert_eq!((told.status, &told.body), (StatusCode::OK, &hello), "{url}");
     }
@@ -106,10 +121,16 @@ fn a_failed_function_is_a_5xx_with_json_that_does_not_tell_what_it_raised() {
     assert_eq!(told.body["error"]["type"], "FunctionError", "{told:?}");
     assert!(!told.body.to_string().contains("canary"), "{told:?}");
 
-    let runs = gate.dispatch.cli(&["get", "runs", "fails", "--json"]).json();
+    let runs = gate
+        .dispatch
+        .cli(&["get", "runs", "fails", "--json"])
+        .json();
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
     assert_eq!(runs[0]["status"], "ERROR", "{runs}");
-    assert!(runs[0]["error"].to_string().contains("canary"), "the record does tell: {runs}");
+    assert!(
+        runs[0]["error"].to_string().contains("canary"),
+        "the record does tell: {runs}"
+    );
 }
 
 #[test]
@@ -124,11 +145,18 @@ fn a_path_or_method_that_no_endpoint_claims_is_a_404_with_json() {
         (Method::DELETE, hello.clone()),
     ] {
         let told = gate.ask(method.clone(), &url, &[], "");
-        assert_eq!(told.status, StatusCode::NOT_FOUND, "{method} {url}: {told:?}");
+        assert_eq!(
+            told.status,
+            StatusCode::NOT_FOUND,
+            "{method} {url}: {told:?}"
+        );
         assert!(told.body["message"].is_string(), "{method} {url}: {told:?}");
     }
 
-    let _ = gate.dispatch.cli(&["delete", "api", "hello", "--wait"]).ok();
+    let _ = gate
+        .dispatch
+        .cli(&["delete", "api", "hello", "--wait"])
+        .ok();
     harness::process::eventually("a deleted endpoint is not served", || {
         gate.post(&hello, &[], &json!({})).status == StatusCode::NOT_FOUND
     });
@@ -139,12 +167,19 @@ fn a_request_that_does_not_block_is_a_202_and_its_run_is_among_the_runs() {
     let gate = Gate::open();
     gate.api("hello", "hello", &["--method", "POST", "--path", "/hello"]);
     let headers = [("x-dispatch-blocking", "false")];
-    let told = gate.post(&gate.url("https", "/hello"), &headers, &json!({"name": "Arya"}));
+    let told = gate.post(
+        &gate.url("https", "/hello"),
+        &headers,
+        &json!({"name": "Arya"}),
+    );
     assert_eq!(told.status, StatusCode::ACCEPTED, "{told:?}");
     let run = told.body["runId"].as_str().expect("it names the run");
     let ended = gate.dispatch.until_run("hello", run);
     assert_eq!(ended["output"], json!({"hello": "Arya"}), "{ended}");
-    let runs = gate.dispatch.cli(&["get", "runs", "hello", "--json"]).json();
+    let runs = gate
+        .dispatch
+        .cli(&["get", "runs", "hello", "--json"])
+        .json();
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
     assert_eq!(runs[0]["name"], run, "{runs}");
 }

@@ -28,17 +28,28 @@ fn every_listener_is_on_the_loopback() {
     }
     let nats = dispatch.nats_url();
     let (_, port) = nats.rsplit_once(':').expect("it has a port");
-    assert!(found.contains_key(&port.parse().expect("it is a number")), "{nats}: {found:?}");
+    assert!(
+        found.contains_key(&port.parse().expect("it is a number")),
+        "{nats}: {found:?}"
+    );
     for (port, host) in &found {
-        assert_eq!(host, &Ipv4Addr::LOCALHOST.to_string(), "port {port} of {found:?}");
+        assert_eq!(
+            host,
+            &Ipv4Addr::LOCALHOST.to_string(),
+            "port {port} of {found:?}"
+        );
     }
 }
 
 /// The ports on which these processes listen, with the addresses.
 fn listeners(of: u32, pids: &[u32]) -> BTreeMap<u64, String> {
     let sockets = |pid: &u32| {
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok())
+            .collect::<Vec<_>>()
     };
     let open: HashSet<_> = pids.iter().flat_map(sockets).collect();
     let mut found = BTreeMap::new();
@@ -76,10 +87,16 @@ fn nats_refuses_who_has_no_credentials_or_wrong_ones() {
         ConnectOptions::with_user_and_password("client".into(), "guessed".into()),
     ] {
         let refused = Nats::connect_with(&url, options).expect_err("it lets nobody in");
-        assert_eq!(refused.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
+        assert_eq!(
+            refused.kind(),
+            async_nats::ConnectErrorKind::AuthorizationViolation
+        );
     }
     let known = Nats::connect(&dispatch, "client");
-    assert_eq!(known.client().connection_state(), async_nats::connection::State::Connected);
+    assert_eq!(
+        known.client().connection_state(),
+        async_nats::connection::State::Connected
+    );
 }
 
 #[test]
@@ -95,11 +112,23 @@ fn the_rest_api_answers_401_without_a_token_and_with_a_wrong_one() {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        runtime.block_on(request.send()).expect("it answers").status()
+        runtime
+            .block_on(request.send())
+            .expect("it answers")
+            .status()
     };
-    for path in ["/v1/function", "/v1/secret", "/v1/runs", "/v1/secret/absent"] {
+    for path in [
+        "/v1/function",
+        "/v1/secret",
+        "/v1/runs",
+        "/v1/secret/absent",
+    ] {
         assert_eq!(ask(path, None), StatusCode::UNAUTHORIZED, "{path}");
-        assert_eq!(ask(path, Some("guessed")), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(
+            ask(path, Some("guessed")),
+            StatusCode::UNAUTHORIZED,
+            "{path}"
+        );
     }
     assert_eq!(ask("/v1/function", Some(token.trim())), StatusCode::OK);
 }

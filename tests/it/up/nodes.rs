@@ -22,12 +22,23 @@ fn second(first: &Dispatch) -> Process {
     }
     let mut command: Command = first.command();
     command
-        .args(["serve", "--roles", "engine", "--nats-url", &first.nats_url()])
+        .args([
+            "serve",
+            "--roles",
+            "engine",
+            "--nats-url",
+            &first.nats_url(),
+        ])
         .arg("--nats-credentials")
         .arg(first.home().join("credentials/nats-engine.json"))
         .env("DISPATCH_HOME", home)
         .env("DISPATCH_LOG", LOG);
-    Process::start(command, "Dispatch is up", &first.scratch().join("second.log")).0
+    Process::start(
+        command,
+        "Dispatch is up",
+        &first.scratch().join("second.log"),
+    )
+    .0
 }
 
 fn create_all(dispatch: &Dispatch, names: &[String]) {
@@ -35,7 +46,9 @@ fn create_all(dispatch: &Dispatch, names: &[String]) {
         for some in names.chunks(INSTANCES / 4) {
             scope.spawn(move || {
                 for name in some {
-                    let _ = dispatch.cli(&["create", "serviceinstance", name, CLASS, PLAN]).ok();
+                    let _ = dispatch
+                        .cli(&["create", "serviceinstance", name, CLASS, PLAN])
+                        .ok();
                 }
             });
         }
@@ -51,13 +64,18 @@ fn two_engines_share_the_work_and_each_instance_is_made_and_bound_once() {
     let names: Vec<String> = (0..INSTANCES).map(|i| format!("db-{i}")).collect();
     create_all(&dispatch, &names);
     for name in &names {
-        dispatch.until("serviceinstance", name, |instance| instance["status"] == "READY");
+        dispatch.until("serviceinstance", name, |instance| {
+            instance["status"] == "READY"
+        });
     }
     assert_eq!(broker.instances().len(), INSTANCES);
     assert_eq!(broker.bindings().len(), INSTANCES);
     assert_eq!(broker.violations(), Vec::<String>::new());
     for log in [dispatch.log(), second.said()] {
-        assert!(log.contains("command decided"), "each node has decided some: {log}");
+        assert!(
+            log.contains("command decided"),
+            "each node has decided some: {log}"
+        );
     }
     assert!(second.stop(), "it ends by itself");
 }
