@@ -24,9 +24,6 @@ pub(crate) const LAUNCHER: &str = "sandbox-launcher";
 /// How long an operation of a benchmark may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// How often a wait looks at the world.
-const LOOK: Duration = Duration::from_micros(100);
-
 /// An engine and what it stands on.
 pub(crate) struct Bed {
     pub(crate) client: Arc<Client>,
@@ -96,13 +93,16 @@ impl Bed {
 
     /// Waits until a resource is READY.
     pub(crate) async fn ready(&self, key: &ResourceKey) -> Result<()> {
-        let deadline = tokio::time::Instant::now() + WITHIN;
+        tokio::time::timeout(WITHIN, self.ready_at_last(key)).await?
+    }
+
+    async fn ready_at_last(&self, key: &ResourceKey) -> Result<()> {
         loop {
+            let position = self.fold.position();
             match self.fold.read(|world| world.status(key)) {
                 Some((Status::Ready, _)) => return Ok(()),
                 Some((Status::Error, reason)) => bail!("{key}: {reason:?}"),
-                other if tokio::time::Instant::now() >= deadline => bail!("{key}: {other:?}"),
-                _ => tokio::time::sleep(LOOK).await,
+                _ => self.fold.reached(Seq(position.0 + 1)).await,
             }
         }
     }

@@ -122,7 +122,11 @@ fn describe(key: &ResourceKey, status: &str, document: &Value) -> String {
     if let Some(binding) = binding {
         text = format!("{text}, binding {binding}");
     }
-    if let Some(words) = document["lastOperation"]["description"].as_str() {
+    let operation = &document["lastOperation"];
+    if let (Some("in progress"), Some(words)) = (
+        operation["state"].as_str(),
+        operation["description"].as_str(),
+    ) {
         text = format!("{text} ({words})");
     }
     if let Some(reason) = document["reason"][0].as_str() {
