@@ -12,7 +12,6 @@ pub fn client() -> Client {
 }
 
 /// The beginning of such a client.
-#[must_use]
 pub fn builder() -> ClientBuilder {
     // Another test of this process may have chosen it already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -140,9 +140,9 @@ impl Drop for Process {
         if thread::panicking() {
             let said = self.said();
             let last: Vec<&str> = said.lines().rev().take(100).collect();
-            eprintln!("--- {} ---", self.log.display());
+            crate::say(&format!("--- {} ---", self.log.display()));
             for line in last.into_iter().rev() {
-                eprintln!("{line}");
+                crate::say(line);
             }
         }
     }

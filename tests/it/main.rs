@@ -1,11 +1,17 @@
 //! The integration tests, one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it did not expect fails"
+)]
+
 mod canary;
 mod crash;
 mod functions;
 mod gateway;
 mod nats_pub;
 mod rest_cli;
+mod services;
 mod tidy;
 mod tutorial;
 mod up;
