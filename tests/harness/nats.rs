@@ -6,7 +6,7 @@ use async_nats::jetstream::{self, stream::DirectGetErrorKind};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures::StreamExt as _;
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
 use crate::process::Dispatch;
@@ -56,7 +56,16 @@ impl Stored {
 pub struct Inbox {
     /// Its subject.
     pub subject: String,
-    messages: async_nats::Subscriber,
+    messages: Option<async_nats::Subscriber>,
+    runtime: Handle,
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // A subscription is ended by a task.
+        let _within = self.runtime.enter();
+        self.messages.take();
+    }
 }
 
 impl Nats {
@@ -169,7 +178,12 @@ impl Nats {
             self.client.flush().await.expect("the connection is open");
             messages.expect("the connection is open")
         });
-        Inbox { subject, messages }
+        let runtime = self.runtime.handle().clone();
+        Inbox {
+            subject,
+            messages: Some(messages),
+            runtime,
+        }
     }
 
     /// The next message of an inbox, as JSON.
@@ -178,7 +192,8 @@ impl Nats {
     /// When none comes in time.
     #[must_use]
     pub fn next(&self, inbox: &mut Inbox) -> Value {
-        let message = self.wait(timeout(ANSWER_MAX, inbox.messages.next()));
+        let messages = inbox.messages.as_mut().expect("it is not dropped yet");
+        let message = self.wait(async { timeout(ANSWER_MAX, messages.next()).await });
         let message = message
             .expect("a message comes")
             .expect("the connection is open");
