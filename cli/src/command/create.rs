@@ -14,7 +14,7 @@ use crate::args::{
 };
 use crate::client::Connection;
 use crate::exit::Exit;
-use crate::output::{Format, print};
+use crate::output::{Format, note, print};
 
 /// Makes one resource, or all of a file's.
 pub(super) async fn run(connection: &Connection, global: &Global, create: Create) -> Result<Exit> {
@@ -63,10 +63,8 @@ async fn make(
     if global.format() == Format::Table {
         print(&format!("Created {}: {name}\n", created(kind)))?;
         if exit == Exit::EndedInError {
-            bail!(
-                "it is there, but: {}",
-                document["reason"][0].as_str().unwrap_or("ERROR")
-            );
+            let reason = document["reason"][0].as_str().unwrap_or("ERROR");
+            note(&format!("dispatch: it is there, but: {reason}"));
         }
     } else {
         super::get::show(global, kind, vec![document], true)?;

@@ -2,7 +2,7 @@
 
 use adapter_kit::{Digest, RunTicket};
 use anyhow::{Context, Result};
-use engine_model::{Name, RunCommand, RunResult};
+use engine_model::{Kind, Name, RunCommand, RunResult, Seq};
 use projections::RunDocument;
 use serde_json::Value;
 
@@ -33,6 +33,10 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
     };
     let function = Name::new(exec.function)?;
     let wait = exec.wait.then(|| global.wait_within());
+    if wait.is_none() {
+        // Nobody would hear that the function is not there.
+        connection.one(Kind::Function, &function, Seq(0)).await?;
+    }
     let (id, ticket) = connection.run(&function, command.clone(), wait).await?;
     let format = match global.format() {
         Format::Yaml => Format::Yaml,
