@@ -94,14 +94,19 @@ impl Story {
     ) -> Result<()> {
         let begun = Instant::now();
         let mut steps = 0;
+        let mut endpoint = None;
         for part in parts {
             match part {
                 Part::TakeDown if self.keep => break,
                 Part::TakeDown => {}
                 Part::Heading(text) => say(&format!("\n== {text}")),
                 Part::Step(step) => {
-                    self.step(step, shell, started)
+                    let answer = self
+                        .step(step, shell, started)
                         .with_context(|| format!("line {}: {}", step.line, step.command))?;
+                    if step.command.starts_with("curl ") {
+                        endpoint = answer;
+                    }
                     steps += 1;
                 }
             }
@@ -110,25 +115,33 @@ impl Story {
             "\nAll {steps} commands answered as docs/tutorial.md says, in {:.0} s.",
             begun.elapsed().as_secs_f64()
         ));
+        if let Some(answer) = endpoint {
+            say(&format!(
+                "What the endpoint answered:\n{}",
+                answer.trim_end()
+            ));
+        }
         Ok(())
     }
 
+    /// Takes one step; returns what it printed, unless it goes on.
     fn step(
         &self,
         step: &Step,
         shell: &mut Shell<'_>,
         started: &mut Vec<Background>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         say(&format!("\n$ {}", step.command));
         if let Some(ready) = &step.background {
             started.push(shell.start(step, ready)?);
-            return Ok(());
+            return Ok(None);
         }
         let answer = shell.run(step)?;
         if answer.exit != step.exit {
             bail!("it ended with {}, not {}", answer.exit, step.exit);
         }
-        expect::check(&step.expectations, &answer)
+        expect::check(&step.expectations, &answer)?;
+        Ok(Some(answer.stdout))
     }
 
     /// Says what is up, and how to end it.
