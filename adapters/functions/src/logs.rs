@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Kept of each stream of a run: half from its beginning, half from its end.
-const KEPT_BYTES: usize = 1 << 20;
+/// Kept of each stream of a run: half from its beginning, half from its end. Both streams and the
+/// output have to fit into one message of 1 MiB.
+const KEPT_BYTES: usize = 1 << 18;
 const HALF: usize = KEPT_BYTES / 2;
 
 /// The lines that a run printed, in the shape that Dispatch's API shows.
@@ -15,7 +16,7 @@ pub struct Logs {
     pub stderr: Vec<String>,
 }
 
-/// One stream while the run goes on. However much is printed, it holds a little over 1 MiB.
+/// One stream while the run goes on. However much is printed, it holds a little over 256 KiB.
 #[derive(Debug, Default)]
 pub(crate) struct Capture {
     head: Vec<u8>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use adapter_kit::{Blobs, Runner, Vault};
 use engine_core::{Refused, RunPlan, plan_run};
 use engine_model::{
-    Rejection, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs, RunReply, RunResult, Seq,
+    Rejection, RunEnvelope, RunError, RunErrorKind, RunEvent, RunReply, RunResult, Seq,
 };
 use engine_stream::{Ack, AppendError, Delivery, Error, Log, RunAppend, Unreadable};
 use tokio::task::JoinSet;
@@ -19,8 +19,10 @@ use tracing::{debug, warn};
 use crate::clock::now;
 use crate::fold::Fold;
 use crate::runs::call::{carry_out, failed};
+use crate::runs::fit::{BYTES_MAX, fit, too_large};
 
 mod call;
+mod fit;
 
 /// Runs that wait for a slot besides those that have one, per slot.
 const QUEUED_PER_SLOT: usize = 32;
@@ -312,37 +314,23 @@ async fn finish(
     result: RunResult,
 ) -> Result<RunReply, AppendError> {
     let finished_at = now();
-    let event = RunEvent::Finished {
+    let finished = |result: &RunResult| RunEvent::Finished {
         result: result.clone(),
         at: finished_at,
     };
-    match append(bench, envelope, event, expected).await {
-        Ok(seq) => Ok(RunReply {
-            run: envelope.id,
-            seq,
-            started,
-            rejection,
-            result,
-            finished_at,
-        }),
-        Err(AppendError::TooLarge { bytes }) => {
-            let text = format!("the result has {bytes} bytes, more than a message takes");
-            let mut small = failed(RunErrorKind::FunctionError, text);
-            small.logs = RunLogs::default();
-            let event = RunEvent::Finished {
-                result: small.clone(),
-                at: finished_at,
-            };
-            let seq = append(bench, envelope, event, expected).await?;
-            Ok(RunReply {
-                run: envelope.id,
-                seq,
-                started,
-                rejection,
-                result: small,
-                finished_at,
-            })
-        }
-        Err(error) => Err(error),
+    let mut result = fit(result, BYTES_MAX);
+    let mut appended = append(bench, envelope, finished(&result), expected).await;
+    if let Err(AppendError::TooLarge { bytes }) = appended {
+        // This server takes smaller messages than most.
+        result = too_large(bytes);
+        appended = append(bench, envelope, finished(&result), expected).await;
     }
+    Ok(RunReply {
+        run: envelope.id,
+        seq: appended?,
+        started,
+        rejection,
+        result,
+        finished_at,
+    })
 }
