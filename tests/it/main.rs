@@ -5,6 +5,7 @@
     reason = "a test that meets what it did not expect fails"
 )]
 
+mod bad_input;
 mod canary;
 mod crash;
 mod functions;
