@@ -94,12 +94,17 @@ impl Pool {
             Ok(lease) => return Ok(lease),
             Err(waiting) => waiting,
         };
-        let until = deadline.min(Instant::now() + self.patience());
-        let mut answer = tokio::time::timeout_at(until, &mut waiting).await;
-        if answer.is_err() {
+        let mut pause = self.patience();
+        let answer = loop {
+            let until = deadline.min(Instant::now() + pause);
+            let answer = tokio::time::timeout_at(until, &mut waiting).await;
+            if answer.is_ok() || until >= deadline {
+                break answer;
+            }
+            // Another worker may have been starting at the first look, or patience have grown.
             self.scale();
-            answer = tokio::time::timeout_at(deadline, &mut waiting).await;
-        }
+            pause = PATIENCE_MAX;
+        };
         match answer {
             Ok(Ok(Ok(lease))) => Ok(lease),
             Ok(Ok(Err(failure))) => Err(NoWorker::Failed(failure)),

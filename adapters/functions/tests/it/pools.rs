@@ -15,7 +15,7 @@ async fn calls_that_wait_outside_get_workers_of_their_own_up_to_the_bound() {
     let node = node_with(|c| c.pools.workers_max = 4);
     let id = node.load(python(SLEEP)).await;
     // Long enough that another worker pays even where starting one is slow.
-    let calls = (0..8).map(|_| node.call(&id, json!(3)));
+    let calls = (0..8).map(|_| node.call(&id, json!(1)));
     for done in futures::future::join_all(calls).await {
         assert_eq!(done.error, None);
     }
