@@ -1,5 +1,6 @@
 //! The engine, or its NATS server, dies in the life of a service instance.
 
+use std::thread;
 use std::time::Duration;
 
 use adapter_osb::fake::{On, Options, Pace};
@@ -209,28 +210,61 @@ fn killed_between_bind_and_its_record_one_binding_survives_and_is_the_one_used()
     story.ends();
 }
 
-#[test]
-fn killed_around_unbind_it_still_goes_altogether() {
-    for line in ["before unbind", "after unbind"] {
-        let mut story = Story::held(line);
-        story.order();
-        story.is_used();
-        story.cancel();
-        story.dies_where_it_is_held();
-        story.leaves_nothing();
-    }
+/// Dies where it is held while the instance is deleted.
+fn killed_while_it_goes(line: &str) {
+    let mut story = Story::held(line);
+    story.order();
+    story.is_used();
+    story.cancel();
+    story.dies_where_it_is_held();
+    story.leaves_nothing();
 }
 
 #[test]
-fn killed_around_deprovision_it_still_goes_altogether() {
-    for line in ["before deprovision", "after deprovision"] {
-        let mut story = Story::held(line);
-        story.order();
-        story.is_used();
-        story.cancel();
-        story.dies_where_it_is_held();
-        story.leaves_nothing();
+fn killed_between_intent_and_unbind_it_still_goes_altogether() {
+    killed_while_it_goes("before unbind");
+}
+
+#[test]
+fn killed_between_unbind_and_its_record_it_still_goes_altogether() {
+    killed_while_it_goes("after unbind");
+}
+
+#[test]
+fn killed_between_intent_and_deprovision_it_still_goes_altogether() {
+    killed_while_it_goes("before deprovision");
+}
+
+#[test]
+fn killed_between_deprovision_and_its_record_it_still_goes_altogether() {
+    killed_while_it_goes("after deprovision");
+}
+
+#[test]
+fn killed_again_and_again_at_any_moment_it_completes() {
+    let mut story = Story::begin(Pace::Polls(2), &[]);
+    let seed = std::process::id();
+    println!("the moments come from seed {seed}");
+    let mut moments = moments(u64::from(seed));
+    story.order();
+    for moment in moments.by_ref().take(4) {
+        thread::sleep(moment);
+        story.dies();
     }
+    story.completes();
+    story.cancel();
+    for moment in moments.take(4) {
+        thread::sleep(moment);
+        story.dies();
+    }
+    story.leaves_nothing();
+}
+
+/// Moments up to half a second apart, by a linear congruential generator.
+fn moments(seed: u64) -> impl Iterator<Item = Duration> {
+    let next = |last: &u64| Some(last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let drawn = std::iter::successors(Some(seed), next).skip(1);
+    drawn.map(|number| Duration::from_millis((number >> 33) % 500))
 }
 
 #[test]
