@@ -2,6 +2,7 @@
 
 mod answers;
 mod send;
+mod transport;
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use http::HeaderValue;
 use url::Url;
 
 pub use answers::CatalogAnswer;
+use transport::Carrier;
+pub use transport::{Outbound, Transport};
 
 use crate::endpoint::{Credentials, Endpoint};
 use crate::text::Hide;
@@ -31,7 +34,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Broker {
-    http: reqwest::Client,
+    carrier: Carrier,
     base: Url,
     authorization: Option<HeaderValue>,
     version: HeaderValue,
@@ -67,15 +70,30 @@ impl Client {
     /// # Errors
     /// When the endpoint cannot be used as it is.
     pub fn new(endpoint: &Endpoint) -> Result<Self, Error> {
+        Self::carried(endpoint, || send::http(endpoint).map(Carrier::Http))
+    }
+
+    /// A client whose requests are carried by `transport` instead of HTTP.
+    ///
+    /// # Errors
+    /// When the endpoint cannot be used as it is.
+    pub fn over(transport: Arc<dyn Transport>, endpoint: &Endpoint) -> Result<Self, Error> {
+        Self::carried(endpoint, || Ok(Carrier::Other(transport)))
+    }
+
+    fn carried(
+        endpoint: &Endpoint,
+        carrier: impl FnOnce() -> Result<Carrier, Error>,
+    ) -> Result<Self, Error> {
         let base = base(&endpoint.url)?;
         let authorization = authorization(&endpoint.credentials)?;
         let version = HeaderValue::from_str(&endpoint.api_version.to_string())
             .expect("digits and a point are a header value");
         let hide = hide(&endpoint.credentials, authorization.as_ref());
-        let http = send::http(endpoint)?;
+        let carrier = carrier()?;
         Ok(Self {
             broker: Arc::new(Broker {
-                http,
+                carrier,
                 base,
                 authorization,
                 version,

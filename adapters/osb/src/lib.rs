@@ -25,7 +25,9 @@ pub mod verdict;
 pub mod wire;
 
 pub use call::{Call, Originator, PLATFORM};
-pub use client::{BODY_BYTES_MAX, CATALOG_BYTES_MAX, CatalogAnswer, Client, Error};
+pub use client::{
+    BODY_BYTES_MAX, CATALOG_BYTES_MAX, CatalogAnswer, Client, Error, Outbound, Transport,
+};
 pub use endpoint::{ApiVersion, BadVersion, Credentials, Endpoint, TIMEOUT_DEFAULT};
 pub use reply::{Body, Headers, Reply, What};
 pub use retry_after::RETRY_AFTER_MAX;

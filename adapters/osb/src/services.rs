@@ -22,7 +22,7 @@ use engine_model::{
 use serde_json::{Map, Value};
 
 use crate::call::{Call, Originator};
-use crate::client::Client;
+use crate::client::{Client, Transport};
 use crate::verdict::{Answer, Fetched, Polled};
 use crate::wire::{BindRequest, Binding, Context, Hidden, Id, Offer, ProvisionRequest};
 use parameters::Merged;
@@ -54,6 +54,16 @@ impl Services {
         Self {
             vault,
             clients: Clients::new(timeout),
+        }
+    }
+
+    /// Asks brokers through `transport`, which keeps the deadlines.
+    #[must_use]
+    pub fn over(vault: Arc<dyn Vault>, transport: Arc<dyn Transport>) -> Self {
+        let timeout = crate::endpoint::TIMEOUT_DEFAULT;
+        Self {
+            vault,
+            clients: Clients::over(transport, timeout),
         }
     }
 }

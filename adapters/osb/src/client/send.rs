@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 
+use super::transport::{Carrier, outbound};
 use super::{BODY_BYTES_MAX, Client, Error};
 use crate::call::Call;
 use crate::endpoint::Endpoint;
@@ -108,11 +109,9 @@ impl Client {
         let bytes_max = outgoing.bytes_max;
         let method = outgoing.method.clone();
         let request = self.request(call, outgoing);
-        let what = match self.broker.http.execute(request).await {
-            Ok(response) => answered(response, bytes_max).await,
-            Err(error) if error.is_connect() || error.is_builder() => What::NotSent(chain(&error)),
-            Err(error) if error.is_timeout() => What::TimedOut,
-            Err(error) => What::Lost(chain(&error)),
+        let what = match &self.broker.carrier {
+            Carrier::Http(http) => execute(http, request, bytes_max).await,
+            Carrier::Other(transport) => transport.exchange(outbound(&request)).await,
         };
         tracing::debug!(
             broker = %self.broker.base,
@@ -147,6 +146,15 @@ impl Client {
             *request.body_mut() = Some(body.into());
         }
         request
+    }
+}
+
+async fn execute(http: &reqwest::Client, request: reqwest::Request, bytes_max: usize) -> What {
+    match http.execute(request).await {
+        Ok(response) => answered(response, bytes_max).await,
+        Err(error) if error.is_connect() || error.is_builder() => What::NotSent(chain(&error)),
+        Err(error) if error.is_timeout() => What::TimedOut,
+        Err(error) => What::Lost(chain(&error)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clients by broker, made when they are first needed and again when the broker's document changed.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_kit::{Later, Vault, VaultError};
@@ -10,7 +10,7 @@ use engine_model::{ResourceKey, Sealed, ServiceTarget};
 use serde::Deserialize;
 
 use super::later;
-use crate::client::Client;
+use crate::client::{Client, Transport};
 use crate::endpoint::{Credentials, Endpoint};
 use crate::wire::Hidden;
 
@@ -64,6 +64,7 @@ pub(super) async fn open(
 /// Clients by broker.
 pub(super) struct Clients {
     timeout: Duration,
+    over: Option<Arc<dyn Transport>>,
     made: Mutex<HashMap<ResourceKey, (ServiceTarget, Client)>>,
 }
 
@@ -71,7 +72,16 @@ impl Clients {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
+            over: None,
             made: Mutex::default(),
+        }
+    }
+
+    /// Clients whose requests are carried by `transport`.
+    pub(super) fn over(transport: Arc<dyn Transport>, timeout: Duration) -> Self {
+        Self {
+            over: Some(transport),
+            ..Self::new(timeout)
         }
     }
 
@@ -85,7 +95,11 @@ impl Clients {
         }
         let plain = open(vault, &target.credentials, "the broker's credentials").await?;
         let endpoint = endpoint(target, plain.expose(), self.timeout).map_err(Obstacle::Refused)?;
-        let client = Client::new(&endpoint).map_err(|e| Obstacle::Refused(e.to_string()))?;
+        let client = match &self.over {
+            Some(transport) => Client::over(transport.clone(), &endpoint),
+            None => Client::new(&endpoint),
+        };
+        let client = client.map_err(|e| Obstacle::Refused(e.to_string()))?;
         let mut made = self.made.lock().expect("no holder panics");
         if made.len() >= CLIENTS_MAX {
             made.clear();
