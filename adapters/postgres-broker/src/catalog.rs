@@ -1,6 +1,8 @@
 //! The catalog: read from YAML, checked against the rules of the specification, published without
 //! the private part of its plans.
 
+mod private;
+
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
@@ -9,11 +11,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::record::Backing;
+use private::take_private_part;
 
-/// The key of a plan's private part.
-const PRIVATE_KEY: &str = "backing";
 /// What the specification allows a schema.
-const SCHEMA_BYTES_MAX: usize = 64 * 1024;
+const SCHEMA_BYTES_MAX: usize = 64_000;
+/// What the specification recommends for texts that platforms store.
+const TEXT_BYTES_MAX: usize = 255;
 /// Violations that are reported of one document.
 const VIOLATIONS_MAX: usize = 5;
 
@@ -53,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) updateable: bool,
     pub(crate) rotatable: bool,
     pub(crate) bindings_retrievable: bool,
+    /// Seconds that the password of a binding is good for.
+    pub(crate) credential_lifetime: Option<i64>,
     pub(crate) maintenance_version: Option<String>,
     pub(crate) backing: Backing,
     pub(crate) create: Option<Validator>,
@@ -93,9 +98,7 @@ impl Catalog {
     }
 
     pub(crate) fn offers_dedicated(&self) -> bool {
-        self.plans
-            .values()
-            .any(|plan| matches!(plan.backing, Backing::Dedicated { .. }))
+        self.plans.values().any(|plan| plan.backing.is_dedicated())
     }
 }
 
@@ -127,13 +130,14 @@ fn read_offering(
     seen: &mut Seen,
     offered: &impl Fn(&Backing) -> bool,
 ) -> Result<Vec<Plan>, Error> {
-    let name = text(service, "name", "an offering")?;
+    let name = command_line_name(service, "an offering")?;
     let at = format!("offering {name}");
     if !seen.offering_names.insert(name) {
         return Err(rule(&at, "its name is used twice"));
     }
     let service_id = unique_id(service, &at, seen)?;
     text(service, "description", &at)?;
+    check_requires(service, &at)?;
     let bindable = flag(service, "bindable", &at)?
         .ok_or_else(|| rule(&at, "it needs `bindable`, true or false"))?;
     let updateable = flag(service, "plan_updateable", &at)?.unwrap_or(false);
@@ -147,13 +151,14 @@ fn read_offering(
     let mut read = Vec::new();
     let mut kept = Vec::new();
     for mut plan in std::mem::take(plans) {
-        let name = text(&plan, "name", &format!("a plan of {at}"))?;
+        let name = command_line_name(&plan, &format!("a plan of {at}"))?;
         let at = format!("plan {name} of {at}");
         if !names.insert(name) {
             return Err(rule(&at, "its name is used twice"));
         }
         let id = unique_id(&plan, &at, seen)?;
         text(&plan, "description", &at)?;
+        let (backing, credential_lifetime) = take_private_part(&mut plan, &at)?;
         let plan_read = Plan {
             service_id: service_id.clone(),
             id,
@@ -162,7 +167,8 @@ fn read_offering(
             rotatable: flag(&plan, "binding_rotatable", &at)?.unwrap_or(false),
             bindings_retrievable,
             maintenance_version: maintenance_version(&plan, &at)?,
-            backing: take_backing(&mut plan, &at)?,
+            backing,
+            credential_lifetime,
             create: schema(&plan, "/schemas/service_instance/create/parameters", &at)?,
             update: schema(&plan, "/schemas/service_instance/update/parameters", &at)?,
             bind: schema(&plan, "/schemas/service_binding/create/parameters", &at)?,
@@ -178,36 +184,70 @@ fn read_offering(
     Ok(read)
 }
 
-fn take_backing(plan: &mut Value, at: &str) -> Result<Backing, Error> {
-    let private = plan
-        .as_object_mut()
-        .and_then(|plan| plan.remove(PRIVATE_KEY))
-        .ok_or_else(|| {
-            rule(
-                at,
-                "it needs `backing` with its `kind`, shared or dedicated",
-            )
-        })?;
-    let backing: Backing = serde_json::from_value(private)
-        .map_err(|error| rule(at, format!("its `backing` is wrong: {error}")))?;
-    if let Backing::Dedicated { settings, .. } = &backing {
-        for (name, value) in settings {
-            let named = name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b"_.".contains(&b));
-            if !named || value.to_string().contains(['\n', '\r', '\0']) {
-                return Err(rule(at, format!("the setting {name:?} cannot be written")));
-            }
-        }
+/// A semantic version, which platforms compare.
+fn maintenance_version(plan: &Value, at: &str) -> Result<Option<String>, Error> {
+    let Some(info) = plan.get("maintenance_info") else {
+        return Ok(None);
+    };
+    let at = format!("maintenance_info of {at}");
+    let version = text(info, "version", &at)?;
+    if is_semantic(&version) {
+        Ok(Some(version))
+    } else {
+        let problem = format!("its version {version:?} is not like 1.2.3");
+        Err(rule(&at, problem))
     }
-    Ok(backing)
 }
 
-fn maintenance_version(plan: &Value, at: &str) -> Result<Option<String>, Error> {
-    match plan.get("maintenance_info") {
-        None => Ok(None),
-        Some(info) => text(info, "version", &format!("maintenance_info of {at}")).map(Some),
+/// Whether a text is a version of Semantic Versioning 2.0.0.
+fn is_semantic(version: &str) -> bool {
+    let numeric = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    let word = |part: &str| {
+        let allowed = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        !part.is_empty() && allowed
+    };
+    let (rest, build) = match version.split_once('+') {
+        Some((rest, build)) => (rest, Some(build)),
+        None => (version, None),
+    };
+    let (core, pre) = match rest.split_once('-') {
+        Some((core, pre)) => (core, Some(pre)),
+        None => (rest, None),
+    };
+    let digits_only = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    core.split('.').count() == 3
+        && core.split('.').all(numeric)
+        && build.is_none_or(|build| build.split('.').all(word))
+        && pre.is_none_or(|pre| {
+            pre.split('.')
+                .all(|part| word(part) && (!digits_only(part) || numeric(part)))
+        })
+}
+
+/// A binding here is a login: no log drain, no route service, no volume can be promised.
+fn check_requires(service: &Value, at: &str) -> Result<(), Error> {
+    let asked = service.get("requires").and_then(Value::as_array);
+    if asked.is_some_and(|asked| !asked.is_empty()) {
+        return Err(rule(at, "it `requires` what the broker does not provide"));
     }
+    Ok(())
+}
+
+/// A name that can be typed: letters, digits, dots, hyphens and underscores.
+fn command_line_name(entry: &Value, at: &str) -> Result<String, Error> {
+    let name = text(entry, "name", at)?;
+    let typed = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if typed && name.len() <= TEXT_BYTES_MAX {
+        return Ok(name);
+    }
+    let problem = format!("its name {name:?} is not one for a command line");
+    Err(rule(at, problem))
 }
 
 fn schema(plan: &Value, pointer: &str, at: &str) -> Result<Option<Validator>, Error> {
@@ -220,6 +260,9 @@ fn schema(plan: &Value, pointer: &str, at: &str) -> Result<Option<Validator>, Er
     }
     if schema.to_string().len() > SCHEMA_BYTES_MAX {
         return Err(rule(&at, "it is larger than 64 kB"));
+    }
+    if schema.get("type").is_some_and(|kind| kind != "object") {
+        return Err(rule(&at, "parameters are an object, so its type must be"));
     }
     if let Some(reference) = external_reference(schema) {
         return Err(rule(
@@ -247,6 +290,9 @@ fn unique_id(entry: &Value, at: &str, seen: &mut Seen) -> Result<String, Error> 
     let id = text(entry, "id", at)?;
     if !seen.ids.insert(id.clone()) {
         return Err(rule(at, "its id is used twice"));
+    }
+    if !crate::names::is_id(&id) {
+        return Err(rule(at, format!("its id {id:?} cannot be part of a URL")));
     }
     Ok(id)
 }

@@ -1,4 +1,6 @@
 //! Decisions, pure: a request and a record in, a verdict out. No clock, no randomness, no IO.
+//!
+//! A refusal is an answer that leaves the record as it was.
 
 pub(crate) mod binding;
 pub(crate) mod instance;
@@ -16,6 +18,8 @@ pub(crate) struct Context<'a> {
     pub(crate) catalog: &'a Catalog,
     /// The id of the operation, if one begins.
     pub(crate) operation: String,
+    /// Seconds of Unix time.
+    pub(crate) now: i64,
 }
 
 /// What a request comes to.

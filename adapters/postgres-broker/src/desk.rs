@@ -1,6 +1,7 @@
 //! The desk: one task that owns all records. It decides, stores, and starts jobs; nothing that takes
 //! long is awaited here.
 
+mod census;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -8,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,8 @@ use crate::decide::instance::{Deprovision, Provision, Update};
 use crate::decide::poll::Poll;
 use crate::decide::{Context, PlanIds, Reply, Verdict, binding, instance, outcome, poll};
 use crate::job::{Failure, Workshop};
-use crate::record::{Backing, Home, Instance, Stage};
+use crate::metrics::Page;
+use crate::record::{Home, Instance, OperationKind, Stage};
 use crate::server;
 use crate::store::Store;
 use work::Target;
@@ -59,6 +60,9 @@ enum Request {
     Health {
         reply: oneshot::Sender<Answer>,
     },
+    Metrics {
+        reply: oneshot::Sender<Page>,
+    },
 }
 
 /// Reaches the desk.
@@ -79,6 +83,13 @@ impl Handle {
     /// Whether the desk is at work, and how much it has to do.
     pub(crate) async fn health(&self) -> Answer {
         self.send(|reply| Request::Health { reply }).await
+    }
+
+    /// What the desk has to tell Prometheus; nothing when it is stopping.
+    pub(crate) async fn metrics(&self) -> Option<Page> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request::Metrics { reply }).await.ok()?;
+        answer.await.ok()
     }
 
     async fn send(&self, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Answer {
@@ -108,10 +119,13 @@ pub(crate) struct Desk {
     by_task: HashMap<Id, Target>,
     /// Who waits for the end of an operation.
     waiting: HashMap<String, Vec<oneshot::Sender<Answer>>>,
+    ended: census::Ended,
 }
 
 struct Running {
     operation: String,
+    kind: OperationKind,
+    since: Instant,
     progress: &'static str,
     halt: CancellationToken,
 }
@@ -140,6 +154,7 @@ impl Desk {
             running: HashMap::new(),
             by_task: HashMap::new(),
             waiting: HashMap::new(),
+            ended: census::Ended::default(),
         }
     }
 
@@ -170,22 +185,11 @@ impl Desk {
                     self.attend(instance_id, ask, reply).await;
                 }
                 Event::Asked(Request::Health { reply }) => drop(reply.send(self.health())),
+                Event::Asked(Request::Metrics { reply }) => drop(reply.send(self.metrics())),
                 Event::Ended(ended) => self.conclude(ended).await,
                 Event::Stop => return self.close().await,
             }
         }
-    }
-
-    fn health(&self) -> Answer {
-        let instances = self
-            .records
-            .values()
-            .filter(|record| !record.is_gone())
-            .count();
-        let body = json!({
-            "status": "ok", "instances": instances, "operations": self.running.len(),
-        });
-        Answer::new(StatusCode::OK, body)
     }
 
     async fn attend(&mut self, id: String, ask: Ask, reply: oneshot::Sender<Answer>) {
@@ -224,14 +228,14 @@ impl Desk {
         let ctx = Context {
             catalog: &self.catalog,
             operation: uuid::Uuid::now_v7().to_string(),
+            now: chrono::Utc::now().timestamp(),
         };
         let address = || record.and_then(|record| self.workshop.address(record.home));
         match ask {
             Ask::Provision(ask) => {
                 let plan = self.catalog.plan(&ask.service_id, &ask.plan_id);
                 let new = record.is_none_or(Instance::is_gone);
-                let dedicated =
-                    plan.is_some_and(|plan| matches!(plan.backing, Backing::Dedicated { .. }));
+                let dedicated = plan.is_some_and(|plan| plan.backing.is_dedicated());
                 let port = if new && dedicated {
                     self.free_port()
                 } else {
@@ -294,6 +298,13 @@ impl Desk {
         };
         let overtaken = work::operation_of(record, target.binding_id.as_deref())
             .is_none_or(|operation| operation.id != job.operation);
+        let word = match &result {
+            _ if overtaken => "halted",
+            Ok(()) => "succeeded",
+            Err(Failure::Failed(_)) => "failed",
+            Err(Failure::Unfinished) => "unfinished",
+        };
+        self.ended.add(job.kind, word, job.since.elapsed());
         if !overtaken {
             let result = match result {
                 Ok(()) => Ok(()),

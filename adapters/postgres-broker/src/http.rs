@@ -4,6 +4,7 @@
 mod access;
 mod bindings;
 mod body;
+mod counts;
 mod instances;
 mod listener;
 
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 pub(crate) use access::Access;
+pub(crate) use counts::Counts;
 pub(crate) use listener::{Listener, tls};
 
 use crate::answer::Answer;
@@ -31,6 +33,7 @@ struct Front {
     desk: desk::Handle,
     catalog: Arc<Catalog>,
     limits: Limits,
+    counts: Arc<Counts>,
 }
 
 /// All routes. Every one of them, and every other path, asks for the password.
@@ -44,11 +47,13 @@ pub(crate) fn router(
         desk,
         catalog,
         limits: limits.clone(),
+        counts: Arc::clone(&access.counts),
     };
     let instance = "/v2/service_instances/{instance_id}";
     let binding = "/v2/service_instances/{instance_id}/service_bindings/{binding_id}";
     Router::new()
         .route("/healthz", get(health))
+        .route("/metrics", get(metrics_page))
         .route("/v2/catalog", get(catalog_page))
         .route(
             instance,
@@ -85,6 +90,17 @@ async fn health(State(front): State<Front>) -> Answer {
         Ok(answer) => answer,
         Err(_) => Answer::broken("the broker is stuck"),
     }
+}
+
+async fn metrics_page(State(front): State<Front>) -> Response {
+    let mut page = crate::metrics::Page::default();
+    front.counts.write(&mut page);
+    let of_desk = tokio::time::timeout(front.limits.answer_timeout, front.desk.metrics()).await;
+    if let Ok(Some(of_desk)) = of_desk {
+        page.append(&of_desk);
+    }
+    let kind = HeaderValue::from_static(crate::metrics::CONTENT_TYPE);
+    ([(header::CONTENT_TYPE, kind)], page.into_text()).into_response()
 }
 
 async fn catalog_page(State(front): State<Front>, headers: HeaderMap) -> Response {

@@ -66,6 +66,8 @@ pub(crate) enum Work {
     Bind {
         binding_id: String,
         password: Secret,
+        /// In seconds of Unix time.
+        expires_at: Option<i64>,
     },
     Unbind {
         binding_id: String,
@@ -179,12 +181,19 @@ async fn attempt(
             if halt.is_cancelled() {
                 return Err(sql::Error::Halted.into());
             }
-            Ok(sql::create_database(&workshop.admin(home)?, &names, limit, halt).await?)
+            let admin = workshop.admin(home)?;
+            sql::create_database(&admin, &names, limit, halt).await?;
+            let extensions = instance.spec.backing.extensions();
+            if !extensions.is_empty() {
+                sql::settle_plan(&admin, &names, limit, extensions).await?;
+            }
+            Ok(())
         }
         Work::Update { to } => {
             bring_up(home, server, to).await?;
             let limit = connections_max(&to.backing);
-            Ok(sql::set_connections_max(&workshop.admin(home)?, &names, limit).await?)
+            let extensions = to.backing.extensions();
+            Ok(sql::settle_plan(&workshop.admin(home)?, &names, limit, extensions).await?)
         }
         Work::Delete => match home {
             Home::Shared => Ok(sql::drop_database(&workshop.admin(home)?, &names).await?),
@@ -193,9 +202,10 @@ async fn attempt(
         Work::Bind {
             binding_id,
             password,
+            expires_at,
         } => {
             let admin = workshop.admin(home)?;
-            Ok(sql::create_login(&admin, &names, binding_id, &password.0).await?)
+            Ok(sql::create_login(&admin, &names, binding_id, &password.0, *expires_at).await?)
         }
         Work::Unbind { binding_id } => {
             Ok(sql::drop_login(&workshop.admin(home)?, &names, binding_id).await?)
@@ -228,7 +238,9 @@ async fn make_good(instance: &Instance, server: Option<&server::Handle>, work: &
 /// The connection limit of a database. A dedicated server limits all of its connections instead.
 fn connections_max(backing: &Backing) -> Option<u32> {
     match backing {
-        Backing::Shared { connections_max } => *connections_max,
+        Backing::Shared {
+            connections_max, ..
+        } => *connections_max,
         Backing::Dedicated { .. } => None,
     }
 }

@@ -23,6 +23,7 @@ mod disk;
 mod error;
 mod http;
 mod job;
+mod metrics;
 mod names;
 mod record;
 mod server;

@@ -61,6 +61,9 @@ pub(crate) enum Backing {
         /// Connections to the database at once; no limit without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         connections_max: Option<u32>,
+        /// Extensions that the database has from the start.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        extensions: Vec<String>,
     },
     Dedicated {
         #[serde(default = "default_connections_max")]
@@ -68,7 +71,22 @@ pub(crate) enum Backing {
         /// Lines of postgresql.conf.
         #[serde(default)]
         settings: BTreeMap<String, Setting>,
+        /// Extensions that the database has from the start.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        extensions: Vec<String>,
     },
+}
+
+impl Backing {
+    pub(crate) fn extensions(&self) -> &[String] {
+        match self {
+            Self::Shared { extensions, .. } | Self::Dedicated { extensions, .. } => extensions,
+        }
+    }
+
+    pub(crate) fn is_dedicated(&self) -> bool {
+        matches!(self, Self::Dedicated { .. })
+    }
 }
 
 fn default_connections_max() -> u32 {
@@ -107,10 +125,33 @@ pub(crate) struct Binding {
     pub(crate) id: String,
     pub(crate) parameters: Map<String, Value>,
     pub(crate) bind_resource: Map<String, Value>,
+    /// The binding that this one was made to replace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) predecessor: Option<String>,
+    /// How long the password is good; for ever without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) validity: Option<Validity>,
     /// Kept because an identical request is answered with identical credentials.
     pub(crate) password: Secret,
     pub(crate) stage: BindingStage,
     pub(crate) operations: Operations,
+}
+
+/// How long a password is good, in seconds of Unix time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Validity {
+    pub(crate) renew_before: i64,
+    pub(crate) expires_at: i64,
+}
+
+impl Validity {
+    /// From now on, for a number of seconds. The last third is for renewing it.
+    pub(crate) fn starting(now: i64, seconds: i64) -> Self {
+        Self {
+            renew_before: now + seconds - seconds / 3,
+            expires_at: now + seconds,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,7 +172,7 @@ pub(crate) struct Operation {
     pub(crate) state: OperationState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OperationKind {
     Provision,
@@ -142,6 +183,24 @@ pub(crate) enum OperationKind {
 }
 
 impl OperationKind {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Provision,
+        Self::Update,
+        Self::Deprovision,
+        Self::Bind,
+        Self::Unbind,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Update => "update",
+            Self::Deprovision => "deprovision",
+            Self::Bind => "bind",
+            Self::Unbind => "unbind",
+        }
+    }
+
     pub(crate) fn deletes(self) -> bool {
         matches!(self, Self::Deprovision | Self::Unbind)
     }
@@ -207,6 +266,14 @@ impl Instance {
     /// Whether bindings can be worked on in this stage.
     pub(crate) fn serves_bindings(&self) -> bool {
         matches!(self.stage, Stage::Ready | Stage::DeleteFailed)
+    }
+}
+
+impl Binding {
+    /// Whether its password is no longer good.
+    pub(crate) fn is_expired(&self, now: i64) -> bool {
+        self.validity
+            .is_some_and(|validity| validity.expires_at <= now)
     }
 }
 

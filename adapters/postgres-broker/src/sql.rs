@@ -118,18 +118,34 @@ pub(crate) async fn create_database(
     Ok(())
 }
 
-/// Sets how many connections the database of an instance may have.
-pub(crate) async fn set_connections_max(
+/// Gives the database of an instance what its plan says, all of it or nothing: extensions, and how
+/// many connections it may have.
+pub(crate) async fn settle_plan(
     admin: &Admin,
     names: &Names,
     connections_max: Option<u32>,
+    extensions: &[String],
 ) -> Result<(), Error> {
     let session = admin.open(None).await?;
     session.lock(names).await?;
-    session
+    let limit = limit_connections(names, connections_max);
+    if extensions.is_empty() {
+        return session.run("limit the connections", &limit).await;
+    }
+    // Extensions are found, and made, only from inside the database.
+    let inside = admin.open(Some(&names.database)).await?;
+    let mut settle = String::from("BEGIN; SET LOCAL search_path = public; ");
+    if !inside.superuser {
+        // The owner of a database may create extensions that are marked as trusted.
+        settle += &format!("SET LOCAL ROLE {}; ", identifier(&names.owner));
+    }
+    for name in extensions {
+        settle += &format!("CREATE EXTENSION IF NOT EXISTS {}; ", identifier(name));
+    }
+    inside
         .run(
-            "limit the connections",
-            &limit_connections(names, connections_max),
+            "give it what the plan says",
+            &format!("{settle}{limit} COMMIT"),
         )
         .await
 }
@@ -155,7 +171,9 @@ pub(crate) async fn drop_database(admin: &Admin, names: &Names) -> Result<(), Er
     let mut roles = session.roles_with_prefix(&names.role_prefix()).await?;
     roles.sort_by_key(|role| *role == names.owner);
     for role in roles {
-        role::drop_role(&session, &role).await?;
+        // A login may have connected to other databases of the server too.
+        role::close(&session, &role).await?;
+        role::drop_role(admin, &session, &role).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::{Context, PlanIds, Reply, Verdict, check_parameters, present};
 use crate::answer::Answer;
 use crate::config::Secret;
 use crate::record::{
-    Binding, BindingStage, Instance, OperationKind, OperationState, Operations, Stage,
+    Binding, BindingStage, Instance, OperationKind, OperationState, Operations, Stage, Validity,
 };
 
 /// Bindings that an instance may have. A thousand roles make no server slow, and a record of them
@@ -20,8 +20,8 @@ const BINDINGS_MAX: usize = 1_000;
 pub(crate) struct Bind {
     pub(crate) binding_id: String,
     pub(crate) ids: PlanIds,
-    pub(crate) parameters: Map<String, Value>,
-    pub(crate) bind_resource: Map<String, Value>,
+    pub(crate) parameters: Option<Map<String, Value>>,
+    pub(crate) bind_resource: Option<Map<String, Value>>,
     pub(crate) predecessor: Option<String>,
     pub(crate) accepts_incomplete: bool,
 }
@@ -58,10 +58,7 @@ pub(crate) fn bind(
         Reply::by(ask.accepts_incomplete && plan.is_some_and(|plan| plan.bindings_retrievable));
     let existing = instance.bindings.get(&ask.binding_id);
     let existing = existing.filter(|binding| !matches!(binding.stage, BindingStage::Gone { .. }));
-    let same = existing.is_none_or(|binding| {
-        binding.parameters == ask.parameters && binding.bind_resource == ask.bind_resource
-    });
-    if !same {
+    if !existing.is_none_or(|binding| is_repeat(&ask, binding)) {
         return Err(Answer::conflict(
             "a binding of this id exists with other attributes",
         ));
@@ -107,10 +104,17 @@ pub(crate) fn bind(
             "instances of this plan cannot be bound",
         ));
     }
-    check_parameters(plan.bind.as_ref(), &ask.parameters)?;
-    if let Some(predecessor) = &ask.predecessor {
-        check_predecessor(instance, predecessor, plan.rotatable)?;
-    }
+    let predecessor = match &ask.predecessor {
+        None => None,
+        Some(id) => Some(predecessor(instance, id, plan.rotatable, ctx.now)?),
+    };
+    // What a rotation does not say is as it was.
+    let inherited = |given: Option<Map<String, Value>>, of: fn(&Binding) -> &Map<String, Value>| {
+        given.unwrap_or_else(|| predecessor.map(of).cloned().unwrap_or_default())
+    };
+    let parameters = inherited(ask.parameters, |binding| &binding.parameters);
+    let bind_resource = inherited(ask.bind_resource, |binding| &binding.bind_resource);
+    check_parameters(plan.bind.as_ref(), &parameters)?;
     if instance.bindings.len() >= BINDINGS_MAX {
         return Err(Answer::unprocessable(
             "TooManyBindings",
@@ -120,12 +124,17 @@ pub(crate) fn bind(
     let mut record = instance.clone();
     let mut binding = existing.cloned().unwrap_or_else(|| Binding {
         id: ask.binding_id.clone(),
-        parameters: ask.parameters,
-        bind_resource: ask.bind_resource,
+        parameters,
+        bind_resource,
+        predecessor: ask.predecessor,
+        validity: None,
         password,
         stage: BindingStage::Creating,
         operations: Operations::begun(ctx.operation.clone(), OperationKind::Bind),
     });
+    binding.validity = plan
+        .credential_lifetime
+        .map(|seconds| Validity::starting(ctx.now, seconds));
     if existing.is_some() {
         binding.stage = BindingStage::Creating;
         binding
@@ -140,6 +149,18 @@ pub(crate) fn bind(
     })
 }
 
+/// Whether a request asks again for a binding that is there. A rotation may leave out what its
+/// predecessor was made with.
+fn is_repeat(ask: &Bind, binding: &Binding) -> bool {
+    let same = |asked: &Option<Map<String, Value>>, kept: &Map<String, Value>| match asked {
+        Some(asked) => asked == kept,
+        None => kept.is_empty() || ask.predecessor.is_some(),
+    };
+    ask.predecessor == binding.predecessor
+        && same(&ask.parameters, &binding.parameters)
+        && same(&ask.bind_resource, &binding.bind_resource)
+}
+
 fn check_instance_is_ready(instance: &Instance) -> Result<(), Answer> {
     match &instance.stage {
         Stage::Ready => Ok(()),
@@ -152,16 +173,24 @@ fn check_instance_is_ready(instance: &Instance) -> Result<(), Answer> {
     }
 }
 
-fn check_predecessor(instance: &Instance, id: &str, rotatable: bool) -> Result<(), Answer> {
+/// The binding that is to be replaced: it must be alive.
+fn predecessor<'a>(
+    instance: &'a Instance,
+    id: &str,
+    rotatable: bool,
+    now: i64,
+) -> Result<&'a Binding, Answer> {
     if !rotatable {
         return Err(Answer::bad_request(
             "bindings of this plan cannot be rotated",
         ));
     }
     match instance.bindings.get(id) {
-        Some(binding) if binding.stage == BindingStage::Ready => Ok(()),
+        Some(binding) if binding.stage == BindingStage::Ready && !binding.is_expired(now) => {
+            Ok(binding)
+        }
         _ => Err(Answer::bad_request(
-            "predecessor_binding_id is not that of a live binding of the instance",
+            "predecessor_binding_id is not that of a live binding of the instance, not expired",
         )),
     }
 }
@@ -254,7 +283,7 @@ pub(crate) fn granted(
     } else {
         host.clone()
     };
-    Answer::new(
+    let mut answer = Answer::new(
         status,
         json!({
             "credentials": {
@@ -271,5 +300,20 @@ pub(crate) fn granted(
             },
             "endpoints": [{ "host": host, "ports": [port.to_string()], "protocol": "tcp" }],
         }),
-    )
+    );
+    if let Some(validity) = binding.validity {
+        answer.body["metadata"] = json!({
+            "expires_at": timestamp(validity.expires_at),
+            "renew_before": timestamp(validity.renew_before),
+        });
+    }
+    answer
+}
+
+/// A moment as the specification wants it written.
+fn timestamp(seconds: i64) -> String {
+    chrono::DateTime::from_timestamp(seconds, 0)
+        .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC)
+        .format("%Y-%m-%dT%H:%M:%S.0Z")
+        .to_string()
 }

@@ -9,8 +9,9 @@ use super::{
     same_spec,
 };
 use crate::answer::Answer;
+use crate::catalog::Plan;
 use crate::record::{
-    Backing, BindingStage, Home, Instance, OperationKind, OperationState, Operations, Spec, Stage,
+    BindingStage, Home, Instance, OperationKind, OperationState, Operations, Spec, Stage,
 };
 
 /// What a create or a bind ends with that a delete overtook.
@@ -67,7 +68,7 @@ pub(crate) fn provision(
         parameters: ask.parameters,
         maintenance_version: plan.maintenance_version.clone(),
     };
-    let dedicated = matches!(plan.backing, Backing::Dedicated { .. });
+    let dedicated = plan.backing.is_dedicated();
     let reply = Reply::by(ask.accepts_incomplete);
     let must_wait = dedicated && reply == Reply::AtEnd;
     let Some(instance) = present(instance) else {
@@ -178,13 +179,7 @@ fn updated_spec(ctx: &Context<'_>, instance: &Instance, ask: &Update) -> Result<
         .plan(&instance.service_id, plan_id)
         .ok_or_else(|| Answer::bad_request("the offering has no such plan_id"))?;
     if *plan_id != instance.spec.plan_id {
-        let kinds_fit = matches!(plan.backing, Backing::Dedicated { .. }) == is_dedicated(instance);
-        if !current.is_some_and(|plan| plan.updateable) || !kinds_fit {
-            return Err(Answer::unprocessable(
-                "PlanChangeNotSupported",
-                "an instance of its plan cannot be moved to this plan",
-            ));
-        }
+        check_move(instance, current, plan)?;
     }
     let mut parameters = instance.spec.parameters.clone();
     if let Some(changed) = ask
@@ -221,6 +216,25 @@ fn updated_spec(ctx: &Context<'_>, instance: &Instance, ask: &Update) -> Result<
             instance.spec.maintenance_version.clone()
         },
     })
+}
+
+/// Whether an instance can be moved to a plan.
+fn check_move(instance: &Instance, from: Option<&Plan>, to: &Plan) -> Result<(), Answer> {
+    let refused = |why: String| Err(Answer::unprocessable("PlanChangeNotSupported", why));
+    if !from.is_some_and(|plan| plan.updateable) {
+        return refused("instances of its plan cannot be moved to another plan".to_owned());
+    }
+    if to.backing.is_dedicated() != is_dedicated(instance) {
+        return refused(
+            "an instance cannot be moved between a shared server and one of its own".to_owned(),
+        );
+    }
+    // An extension that goes takes columns and indexes with it.
+    let mut had = instance.spec.backing.extensions().iter();
+    match had.find(|name| !to.backing.extensions().contains(name)) {
+        Some(name) => refused(format!("the plan lacks the extension {name}")),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn deprovision(

@@ -23,6 +23,8 @@ services:
       {name: p, id: blind, description: d, backing: {kind: shared}}]}
 ";
 
+const NOW: i64 = 1_000_000;
+
 fn catalog() -> Catalog {
     Catalog::parse(CATALOG, |_| true).unwrap()
 }
@@ -31,6 +33,7 @@ fn context(catalog: &Catalog) -> Context<'_> {
     Context {
         catalog,
         operation: "op-new".to_owned(),
+        now: NOW,
     }
 }
 
@@ -51,8 +54,8 @@ fn bind_of(id: &str) -> Bind {
     Bind {
         binding_id: id.to_owned(),
         ids: PlanIds::default(),
-        parameters: Map::new(),
-        bind_resource: Map::new(),
+        parameters: None,
+        bind_resource: None,
         predecessor: None,
         accepts_incomplete: true,
     }
@@ -64,6 +67,7 @@ fn instance(plan: &str, stage: Stage) -> Instance {
     let ctx = Context {
         catalog: &catalog,
         operation: "op-old".to_owned(),
+        now: NOW,
     };
     match instance::provision(ctx, None, provision_of(plan), Some(4000)).unwrap() {
         Verdict::Begin { record, .. } => Instance { stage, ..*record },
@@ -419,7 +423,7 @@ fn a_repeated_bind_and_an_unbind_are_answered_by_the_stage_of_the_binding() {
         assert_eq!(word(bind(&record, bind_of("b"))), on_bind, "{stage:?}");
         assert_eq!(word(unbind(&record, "b")), on_unbind, "{stage:?}");
         let mut other = bind_of("b");
-        other.parameters.insert("x".to_owned(), json!(1));
+        other.parameters = json!({ "x": 1 }).as_object().cloned();
         let gone = matches!(stage, BindingStage::Gone { .. });
         assert_eq!(
             word(bind(&record, other)),

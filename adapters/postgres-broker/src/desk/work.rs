@@ -80,6 +80,8 @@ impl Desk {
         let halt = CancellationToken::new();
         let running = Running {
             operation: operation.id.clone(),
+            kind: operation.kind,
+            since: tokio::time::Instant::now(),
             progress: work.progress(),
             halt: halt.clone(),
         };
@@ -228,6 +230,7 @@ fn due(record: &Instance) -> Vec<(Target, Work)> {
                 Work::Bind {
                     binding_id,
                     password: binding.password.clone(),
+                    expires_at: binding.validity.map(|validity| validity.expires_at),
                 }
             };
             (target(Some(binding.id.clone())), work)

@@ -1,6 +1,7 @@
 //! Who may ask, and in which version of the protocol.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -10,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use super::counts::{self, Counts};
 use crate::answer::Answer;
 use crate::config::Secret;
 
@@ -21,6 +23,7 @@ const MINOR_MIN: u32 = 13;
 /// The credentials of platforms, as a keyed digest: comparing digests tells nothing about how much
 /// of a guess was right.
 pub(crate) struct Access {
+    pub(super) counts: Arc<Counts>,
     key: [u8; 32],
     expected: [u8; 32],
 }
@@ -30,6 +33,7 @@ impl Access {
         let key = rand::random();
         let pair = format!("{username}:{}", password.0);
         Self {
+            counts: Arc::default(),
             key,
             expected: digest(&key, pair.as_bytes()),
         }
@@ -67,6 +71,8 @@ pub(super) async fn check(
 ) -> Response {
     let identity = request.headers().get(&REQUEST_IDENTITY).cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let operation = counts::operation(&method, &path);
+    let begun = Instant::now();
     let mut response = match refusal(&access, &request) {
         Some(answer) if answer.status == StatusCode::UNAUTHORIZED => {
             let challenge = HeaderValue::from_static("Basic realm=\"postgres broker\"");
@@ -77,7 +83,17 @@ pub(super) async fn check(
     };
     let status = response.status().as_u16();
     let request_id = identity.as_ref().and_then(|value| value.to_str().ok());
-    tracing::debug!(%method, path, status, request_id, "request answered");
+    let took = begun.elapsed();
+    access.counts.add(operation, status, took);
+    let took_ms = took.as_millis();
+    tracing::info!(
+        operation,
+        path,
+        status,
+        request_id,
+        took_ms,
+        "request answered"
+    );
     if let Some(identity) = identity {
         response.headers_mut().insert(REQUEST_IDENTITY, identity);
     }

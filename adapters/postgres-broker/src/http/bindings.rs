@@ -34,8 +34,8 @@ pub(super) async fn bind(
     let ask = Bind {
         binding_id,
         ids,
-        parameters: fields.object("parameters")?.unwrap_or_default(),
-        bind_resource: fields.object("bind_resource")?.unwrap_or_default(),
+        parameters: fields.object("parameters")?,
+        bind_resource: fields.object("bind_resource")?,
         predecessor,
         accepts_incomplete: query.accepts_incomplete()?,
     };

@@ -41,6 +41,7 @@ pub(super) fn postgresql(cluster: &str, endpoint: Endpoint, backing: &Backing) -
     if let Backing::Dedicated {
         connections_max,
         settings,
+        ..
     } = backing
     {
         let settings: BTreeMap<_, _> = settings.iter().collect();
@@ -106,6 +107,7 @@ mod tests {
         let backing = Backing::Dedicated {
             connections_max: 7,
             settings: settings.into(),
+            extensions: Vec::new(),
         };
         let endpoint = Endpoint {
             listen: "127.0.0.1".parse().unwrap(),

@@ -35,7 +35,7 @@ pub(crate) struct Session {
     client: Client,
     driver: JoinHandle<()>,
     pub(crate) version: i32,
-    superuser: bool,
+    pub(crate) superuser: bool,
 }
 
 impl Drop for Session {
@@ -176,6 +176,18 @@ impl Session {
         }
         let grant = format!("GRANT {} TO CURRENT_USER", identifier(name));
         self.run("join a role of the instance", &grant).await
+    }
+
+    /// The databases but this one in which a role owns something or has rights.
+    pub(crate) async fn databases_with_traces_of(&self, role: &str) -> Result<Vec<String>, Error> {
+        let sql = "SELECT DISTINCT datname::text FROM pg_shdepend \
+                   JOIN pg_database ON pg_database.oid = dbid \
+                   JOIN pg_roles ON pg_roles.oid = refobjid \
+                   WHERE refclassid = 'pg_authid'::regclass AND rolname = $1 \
+                   AND datname <> current_database()";
+        let rows = self.client.query(sql, &[&role]).await;
+        let rows = rows.map_err(statement("look for what the role owns"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Tells the connections of a role to end; returns how many there are still.

@@ -20,6 +20,7 @@ pub(crate) async fn create_login(
     names: &Names,
     binding_id: &str,
     password: &str,
+    expires_at: Option<i64>,
 ) -> Result<(), Error> {
     let session = admin.open(None).await?;
     session.lock(names).await?;
@@ -33,12 +34,23 @@ pub(crate) async fn create_login(
     } else {
         "CREATE"
     };
+    let until = valid_until(expires_at);
     let create = format!(
-        "BEGIN; {verb} ROLE {role} LOGIN INHERIT PASSWORD {verifier}; GRANT {owner} TO {role}; \
+        "BEGIN; {verb} ROLE {role} LOGIN INHERIT PASSWORD {verifier} VALID UNTIL {until}; GRANT {owner} TO {role}; \
          ALTER ROLE {role} SET role = {owner}; COMMIT",
     );
     session.run("create the login role", &create).await?;
     session.join_role(&name).await
+}
+
+/// Until when a password opens the server. A role without an end is given none explicitly, so that
+/// the statement says it whatever was there before.
+fn valid_until(expires_at: Option<i64>) -> String {
+    let end = expires_at.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+    end.map_or_else(
+        || literal("infinity"),
+        |end| literal(&end.format("%Y-%m-%d %H:%M:%S+00").to_string()),
+    )
 }
 
 /// Ends the connections of a binding, hands what its role owns to the owner role, drops the role.
@@ -54,13 +66,7 @@ pub(crate) async fn drop_login(
         return Ok(());
     }
     let (role, owner) = (identifier(&name), identifier(&names.owner));
-    session
-        .run(
-            "close the login role",
-            &format!("ALTER ROLE {role} NOLOGIN"),
-        )
-        .await?;
-    disconnect(&session, &name).await?;
+    close(&session, &name).await?;
     if session.database_exists(&names.database).await? {
         // What it owns is found only from inside the database. There is something to find if a
         // client has said `SET ROLE NONE`.
@@ -71,12 +77,24 @@ pub(crate) async fn drop_login(
             .run("hand over what the login role owns", &hand_over)
             .await?;
     }
-    drop_role(&session, &name).await
+    drop_role(admin, &session, &name).await
 }
 
-/// Drops a role and what it owns in the administrator's database.
-pub(super) async fn drop_role(session: &Session, name: &str) -> Result<(), Error> {
+/// Lets nobody in any more as a role, and ends the connections that there are.
+pub(super) async fn close(session: &Session, name: &str) -> Result<(), Error> {
+    let close = format!("ALTER ROLE {} NOLOGIN", identifier(name));
+    session.run("close the login role", &close).await?;
+    disconnect(session, name).await
+}
+
+/// Drops a role, and what it has left in databases that are not its instance's.
+pub(super) async fn drop_role(admin: &Admin, session: &Session, name: &str) -> Result<(), Error> {
     let role = identifier(name);
+    for database in session.databases_with_traces_of(name).await? {
+        let inside = admin.open(Some(&database)).await?;
+        let sql = format!("DROP OWNED BY {role}");
+        inside.run("drop what the role owns", &sql).await?;
+    }
     let drop = format!("BEGIN; DROP OWNED BY {role}; DROP ROLE {role}; COMMIT");
     session.run("drop the role", &drop).await
 }
