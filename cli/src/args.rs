@@ -268,6 +268,15 @@ pub struct PostgresBroker {
     /// A file with the URL of the server in which plans of kind 'shared' make databases
     #[arg(long, value_name = "FILE")]
     pub server_url_file: Option<PathBuf>,
+    /// Certificates (PEM) that that server's certificate is verified against
+    #[arg(long, value_name = "FILE", requires = "server_url_file")]
+    pub server_ca_file: Option<PathBuf>,
+    /// The certificate chain (PEM) to serve HTTPS with; plain HTTP without it
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// Where PostgreSQL's executables are
     #[arg(long, value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use adapter_postgres_broker::{Broker, Config, SharedServer};
+use adapter_postgres_broker::{Broker, Config, SharedServer, TlsFiles};
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,19 @@ pub(crate) async fn postgres_broker(args: PostgresBroker) -> Result<Exit> {
     let mut config = Config::new(args.username, password, args.catalog, args.state_dir);
     config.listen = args.listen;
     if let Some(file) = &args.server_url_file {
-        config.shared = Some(SharedServer::new(secret(file)?));
+        let mut server = SharedServer::new(secret(file)?);
+        server.ca_file = args.server_ca_file;
+        config.shared = Some(server);
     }
+    config.tls = args
+        .tls_certificate
+        .zip(args.tls_key)
+        .map(|(certificate, key)| TlsFiles { certificate, key });
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     config.dedicated.binaries = args.postgres_bin;
     let stop = CancellationToken::new();
     let running = Broker::start(config, stop.clone()).await?;
@@ -29,7 +40,7 @@ pub(crate) async fn postgres_broker(args: PostgresBroker) -> Result<Exit> {
     if let Some(file) = &args.address_file {
         write_private(file, format!("{address}\n").as_bytes())?;
     }
-    print(&format!("Service broker listens on http://{address}\n"))?;
+    print(&format!("Service broker listens on {scheme}://{address}\n"))?;
     signals::asked_to_end().await?;
     stop.cancel();
     running.join.await??;

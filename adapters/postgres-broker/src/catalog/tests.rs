@@ -88,6 +88,17 @@ fn each_broken_rule_is_named() {
              {{service_instance: {{create: {{parameters: {schema}}}}}}}}}"
         ))
     };
+    let backing = |field: &str| {
+        offering(&format!(
+            "{{name: p, id: p1, description: d, backing: {{kind: shared, {field}}}}}"
+        ))
+    };
+    let version = |version: &str| {
+        offering(&format!(
+            "{{name: p, id: p1, description: d, backing: {{kind: shared}}, \
+             maintenance_info: {{version: {version}}}}}"
+        ))
+    };
     for (yaml, expected) in [
         ("{}".to_owned(), "`services`"),
         (with("{id: s1}"), "`name`"),
@@ -114,6 +125,44 @@ fn each_broken_rule_is_named() {
             ),
             "a b",
         ),
+        (
+            backing("extensions: ['x\"; DROP']"),
+            "no name of an extension",
+        ),
+        (
+            backing("credential_lifetime: soon"),
+            "`credential_lifetime`",
+        ),
+        (backing("storage: 5"), "`storage`"),
+        (version("'1.0'"), "not like 1.2.3"),
+        (version("1.0.0-01"), "not like 1.2.3"),
+        (version("v1.0.0"), "not like 1.2.3"),
+        (
+            offering("{name: a plan, id: p1, description: d, backing: {kind: shared}}"),
+            "command line",
+        ),
+        (
+            offering("{name: p, id: 'p 1', description: d, backing: {kind: shared}}"),
+            "part of a URL",
+        ),
+        (
+            with(&format!(
+                "{{name: s, id: s1, description: d, bindable: true, requires: [syslog_drain], \
+                 plans: [{plan}]}}"
+            )),
+            "`requires`",
+        ),
+        (
+            schema("{$schema: 'http://json-schema.org/draft-07/schema#', type: string}"),
+            "an object",
+        ),
+        (
+            schema(&format!(
+                "{{$schema: 'http://json-schema.org/draft-07/schema#', description: {}}}",
+                "x".repeat(64_000)
+            )),
+            "64 kB",
+        ),
         (schema("{type: object}"), "`$schema`"),
         (
             schema(
@@ -127,4 +176,44 @@ fn each_broken_rule_is_named() {
             .to_string();
         assert!(error.contains(expected), "{yaml}: {error}");
     }
+}
+
+#[test]
+fn versions_of_semantic_versioning_are_accepted() {
+    for good in [
+        "0.0.0",
+        "1.2.3",
+        "10.20.30-alpha.1",
+        "1.0.0-a-b",
+        "1.0.0+b-1.2",
+        "1.0.0-0",
+    ] {
+        assert!(is_semantic(good), "{good}");
+    }
+    for bad in [
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "01.2.3",
+        "1.2.3-",
+        "1.2.3+",
+        "1.2.x",
+        "1.2.3-a..b",
+    ] {
+        assert!(!is_semantic(bad), "{bad}");
+    }
+}
+
+#[test]
+fn what_a_plan_says_of_itself_is_not_written_over() {
+    let yaml = "services: [{name: s, id: s1, description: d, bindable: true, plans: [{name: p, \
+        id: p1, description: d, metadata: {storage: mine}, backing: {kind: shared, \
+        connections_max: 3, storage: theirs}}]}]";
+    let catalog = Catalog::parse(yaml, |_| true).unwrap();
+    let body: Value = serde_json::from_slice(&catalog.body).unwrap();
+    let metadata = &body["services"][0]["plans"][0]["metadata"];
+    assert_eq!(
+        metadata,
+        &serde_json::json!({ "storage": "mine", "connections": 3 })
+    );
 }

@@ -7,7 +7,7 @@ use super::poll::Poll;
 use super::*;
 use crate::config::Secret;
 use crate::record::{
-    BindingStage, Home, Instance, OperationKind, OperationState, Operations, Stage,
+    BindingStage, Home, Instance, OperationKind, OperationState, Operations, Stage, Validity,
 };
 
 const CATALOG: &str = "
@@ -570,4 +570,30 @@ fn a_tombstone_keeps_no_secret() {
     );
     assert!(deleted.bindings.is_empty());
     assert_eq!(deleted.stage, Stage::Gone { since: 8 });
+}
+
+#[test]
+fn a_binding_that_expires_says_until_when_as_the_specification_writes_it() {
+    let mut record = with_binding("shared", BindingStage::Ready);
+    let binding = record.bindings.get_mut("b").unwrap();
+    binding.validity = Some(Validity::starting(0, 86_400));
+    let Ok(Verdict::Answer(answer)) = bind(&record, bind_of("b")) else {
+        panic!("not answered")
+    };
+    let expected = json!({
+        "expires_at": "1970-01-02T00:00:00.0Z", "renew_before": "1970-01-01T16:00:00.0Z",
+    });
+    assert_eq!(answer.body["metadata"], expected);
+}
+
+#[test]
+fn a_failed_create_waits_for_its_delete_and_a_failed_delete_for_another_one() {
+    let failed = instance("shared", Stage::DeleteFailed);
+    assert_eq!(word(deprovision(&failed, true)), "begin");
+    assert_eq!(
+        word(update(&failed, Some("wide"), true)),
+        "422 InstanceUnusable"
+    );
+    let unbound = with_binding("shared", BindingStage::DeleteFailed);
+    assert_eq!(word(unbind(&unbound, "b")), "begin");
 }

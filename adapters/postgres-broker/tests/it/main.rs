@@ -5,8 +5,11 @@
 mod crash;
 mod dedicated;
 mod dedicated_restart;
+mod plans;
+mod rotation;
 mod rules;
 mod shared;
 mod start;
 mod support;
+mod telling;
 mod under_way;

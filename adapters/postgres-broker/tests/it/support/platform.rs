@@ -164,6 +164,13 @@ impl Platform {
         self.succeed(id, &operation).await;
     }
 
+    /// Provisions an instance of a plan of the other example catalog, synchronously.
+    pub(crate) async fn provision_plan(&self, id: &str, plan: &str) {
+        let path = format!("/v2/service_instances/{id}");
+        let reply = self.put(&path, &instance_body(super::PLANS, plan)).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+
     /// Provisions a shared instance, synchronously.
     pub(crate) async fn provision_shared(&self, id: &str) {
         let path = format!("/v2/service_instances/{id}");
