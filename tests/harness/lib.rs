@@ -1,6 +1,7 @@
 //! The harness, the integration tests and the benchmarks of Dispatch.
 
 pub mod broker;
+pub mod faulty;
 pub mod http;
 mod machine;
 pub mod nats;

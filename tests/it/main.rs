@@ -11,6 +11,7 @@ mod crash;
 mod functions;
 mod gateway;
 mod nats_pub;
+mod osb;
 mod rest_cli;
 mod services;
 mod tidy;
