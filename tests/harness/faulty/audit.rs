@@ -53,6 +53,8 @@ pub(super) struct Audit {
     offers: Offers,
     /// Changes that are being made, by instance.
     in_flight: HashMap<String, Vec<(u64, On)>>,
+    /// What is a violation if that request is still waited for.
+    suspicions: Vec<(u64, String)>,
     serial: u64,
 }
 
@@ -80,21 +82,34 @@ impl Audit {
     /// A request has come. Returns what ends it.
     pub(super) fn begin(&mut self, target: &Target) -> u64 {
         self.serial += 1;
+        if matches!(target.on, On::Provision | On::Bind) {
+            // It may be reset before it can be read.
+            self.things.entry(key(target)).or_insert_with(Thing::new);
+        }
         if changes(target.on) {
             let others = self.in_flight.entry(target.instance.clone()).or_default();
-            let other = others.first().map(|(_, other)| *other);
+            let other = others.first().copied();
             others.push((self.serial, target.on));
-            if let Some(other) = other {
-                self.note(target, format!("while {other:?} has no answer yet"));
+            if let Some((serial, other)) = other {
+                let what = format!("{:?}: while {other:?} has no answer yet", target.on);
+                self.suspicions.push((serial, what));
             }
         }
         self.serial
     }
 
-    /// It has an answer, or the platform has given up waiting for one.
-    pub(super) fn end(&mut self, serial: u64) {
+    /// It has an answer; or the platform was not waiting for one any more, which shows only now.
+    pub(super) fn end(&mut self, serial: u64, awaited: bool) {
         for others in self.in_flight.values_mut() {
             others.retain(|(other, _)| *other != serial);
+        }
+        let suspicions = std::mem::take(&mut self.suspicions);
+        for (other, what) in suspicions {
+            match (other == serial, awaited) {
+                (true, true) => self.violations.push(what),
+                (true, false) => {}
+                (false, _) => self.suspicions.push((other, what)),
+            }
         }
     }
 
@@ -127,24 +142,15 @@ impl Audit {
         if target.on == On::Bind && !self.offers.is(service, plan, |plan| plan.bindable) {
             self.note(target, "the plan is not bindable");
         }
-        match self.things.get(&key(target)) {
-            None => {
-                let thing = Thing {
-                    asked: body.clone(),
-                    service: service.to_owned(),
-                    plan: plan.to_owned(),
-                    there: There::Unknown,
-                    accepted: Vec::new(),
-                };
-                self.things.insert(key(target), thing);
-            }
-            Some(thing) if thing.there == There::Gone => {
-                self.note(target, "an id is used again after its end");
-            }
-            Some(thing) if thing.asked != *body => {
-                self.note(target, "a repeat says something else");
-            }
-            Some(_) => {}
+        let thing = self.things.entry(key(target)).or_insert_with(Thing::new);
+        if thing.there == There::Gone {
+            self.note(target, "an id is used again after its end");
+        } else if thing.asked.is_null() {
+            thing.asked = body.clone();
+            thing.service = service.to_owned();
+            thing.plan = plan.to_owned();
+        } else if thing.asked != *body {
+            self.note(target, "a repeat says something else");
         }
     }
 
@@ -235,6 +241,10 @@ impl Audit {
     }
 
     fn look_at_ids(&mut self, target: &Target, service: &str, plan: &str) {
+        if service.is_empty() {
+            // The request that said them was never read.
+            return;
+        }
         for (field, right) in [("service_id", service), ("plan_id", plan)] {
             if target.query(field) != Some(right) {
                 self.note(target, format!("another {field}"));
@@ -346,6 +356,16 @@ impl Audit {
 }
 
 impl Thing {
+    fn new() -> Self {
+        Self {
+            asked: Value::Null,
+            service: String::new(),
+            plan: String::new(),
+            there: There::Unknown,
+            accepted: Vec::new(),
+        }
+    }
+
     fn succeed(&mut self) {
         match self.there {
             There::Making => self.there = There::Yes,

@@ -13,6 +13,8 @@ use super::wire::Response;
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub(super) wait: Duration,
+    /// When the broker behind hears of a request that nobody waits for any more.
+    pub(super) late: Option<Duration>,
     /// Whether the broker behind hears of the request.
     pub(super) applied: bool,
     pub(super) say: Say,
@@ -63,6 +65,7 @@ impl Fault {
     fn new(applied: bool, say: Say, deliver: Deliver) -> Self {
         Self {
             wait: Duration::ZERO,
+            late: None,
             applied,
             say,
             deliver,
@@ -168,6 +171,14 @@ impl Fault {
     #[must_use]
     pub fn hang() -> Self {
         Self::new(false, Say::Usual, Deliver::Hang)
+    }
+
+    /// No answer ever, and the broker does its work after this long, whoever still waits.
+    #[must_use]
+    pub fn late(wait: Duration) -> Self {
+        let mut fault = Self::hang();
+        fault.late = Some(wait);
+        fault
     }
 
     /// Half of the head of the broker's answer, then a reset.

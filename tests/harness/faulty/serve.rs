@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +57,7 @@ struct Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        open(self.book).audit.end(self.serial);
+        open(self.book).audit.end(self.serial, false);
     }
 }
 
@@ -108,6 +108,7 @@ impl<'a> Visit<'a> {
         behind: SocketAddr,
     ) -> io::Result<bool> {
         if self.fault.deliver == Deliver::ResetUnread {
+            open(self.book).audit.end(self.serial, true);
             stream.get_ref().set_zero_linger()?;
             return Ok(false);
         }
@@ -116,6 +117,9 @@ impl<'a> Visit<'a> {
             let mut open = open(self.book);
             open.exchanges[self.index].body.clone_from(&self.body);
             open.audit.look(&self.target, &head.headers, &self.body);
+        }
+        if let Some(wait) = self.fault.late {
+            self.pass_on_late(head, behind, wait);
         }
         let usual = match (self.fault.applied, &self.fault.say) {
             (true, _) => Some(self.pass_on(head, behind).await?),
@@ -139,6 +143,17 @@ impl<'a> Visit<'a> {
         self.deliver(stream, &answer).await
     }
 
+    fn pass_on_late(&self, head: &Head, behind: SocketAddr, wait: Duration) {
+        let (book, target) = (self.book.clone(), self.target.clone());
+        let (head, body) = (head.clone(), self.body.clone());
+        tokio::spawn(async move {
+            sleep(wait).await;
+            if let Ok(answer) = wire::ask(behind, &head, &body).await {
+                open(&book).audit.done(&target, &body, &answer);
+            }
+        });
+    }
+
     async fn pass_on(&self, head: &Head, behind: SocketAddr) -> io::Result<Response> {
         let answer = wire::ask(behind, head, &self.body).await?;
         open(self.book)
@@ -160,15 +175,14 @@ impl<'a> Visit<'a> {
                 return Ok(true);
             }
             Deliver::Drip(each) => {
-                let drip = async {
-                    for byte in head.iter().chain(&answer.body) {
-                        stream.write_all(&[*byte]).await?;
-                        stream.flush().await?;
-                        sleep(each).await;
+                for byte in head.iter().chain(&answer.body) {
+                    stream.write_all(&[*byte]).await?;
+                    stream.flush().await?;
+                    tokio::select! {
+                        () = sleep(each) => {}
+                        () = left(stream) => return Ok(false),
                     }
-                    io::Result::Ok(())
-                };
-                drip.await?;
+                }
                 self.told(answer);
                 return Ok(true);
             }
@@ -176,7 +190,10 @@ impl<'a> Visit<'a> {
                 left(stream).await;
                 return Ok(false);
             }
-            Deliver::Close => return Ok(false),
+            Deliver::Close => {
+                open(self.book).audit.end(self.serial, true);
+                return Ok(false);
+            }
             Deliver::Reset | Deliver::ResetUnread => Vec::new(),
             Deliver::HalfHead => head[..head.len() / 2].to_vec(),
             Deliver::HalfBody => {
@@ -184,11 +201,12 @@ impl<'a> Visit<'a> {
                 [&head, half].concat()
             }
         };
+        open(self.book).audit.end(self.serial, true);
         stream.write_all(&cut).await?;
         stream.flush().await?;
         if !cut.is_empty() {
             // A reset overtakes what is still on its way.
-            sleep(std::time::Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         stream.get_ref().set_zero_linger()?;
         Ok(false)
@@ -199,7 +217,7 @@ impl<'a> Visit<'a> {
         let mut open = open(self.book);
         open.exchanges[self.index].status = Some(answer.status);
         open.audit.told(&self.target, &self.body, answer);
-        open.audit.end(self.serial);
+        open.audit.end(self.serial, true);
     }
 }
 

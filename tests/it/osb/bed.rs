@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) const REQUEST: Duration = Duration::from_millis(400);
 
 /// After how long a delivery that nobody ended comes again, when a node was killed.
-const ACK_WAIT: Duration = Duration::from_secs(2);
+const ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// The class that the broker offers, and its plans.
 pub(crate) const CLASS: &str = "fake-postgresql";
@@ -155,7 +155,12 @@ impl Bed {
 
     /// Registers the broker under a name.
     pub(crate) fn register(&self, name: &str) {
-        let (name, spec) = self.broker_at(name, &self.broker.url());
+        self.register_at(name, &self.broker.url());
+    }
+
+    /// Registers another broker.
+    pub(crate) fn register_at(&self, name: &str, url: &str) {
+        let (name, spec) = self.broker_at(name, url);
         self.ask(Kind::ServiceBroker, name.as_str(), Command::Create(spec))
             .unwrap();
     }
@@ -257,13 +262,6 @@ impl Bed {
                     .is_none_or(|shown| shown.status == Status::Deleted)
             });
         }
-    }
-
-    /// Waits until the broker has nothing any more.
-    pub(crate) fn until_broker_empty(&self) {
-        self.eventually("the broker has nothing any more", || {
-            self.broker.instances().is_empty() && self.broker.bindings().is_empty()
-        });
     }
 
     /// All commits of a resource.
@@ -418,6 +416,15 @@ impl Drop for Bed {
             drop(node);
         }
     }
+}
+
+/// Does the same with each of several beds. They mostly wait, so they wait together.
+pub(crate) fn at_once<T: Send>(each: impl IntoIterator<Item = T>, scenario: impl Fn(T) + Sync) {
+    thread::scope(|scope| {
+        for one in each {
+            scope.spawn(|| scenario(one));
+        }
+    });
 }
 
 pub(crate) fn key(kind: Kind, name: &str) -> ResourceKey {

@@ -4,7 +4,7 @@ use adapter_osb::fake::{Options, Pace};
 use engine_model::{Kind, Status};
 use harness::faulty::{Fault, On};
 
-use crate::osb::bed::Bed;
+use crate::osb::bed::{Bed, at_once};
 
 /// Deletes an instance whose `on` goes so, then well. What goes wrong is shown with `reason`
 /// while the instance stays on record, and it is asked again until nothing is left.
@@ -71,14 +71,24 @@ fn mitigation_of_a_deletion_answered_410_is_none() {
 
 #[test]
 fn mitigation_of_a_deletion_answered_200_malformed_asks_again() {
-    is_asked_again(On::Unbind, Fault::html(200), "markup");
-    is_asked_again(On::Deprovision, Fault::html(200).applied(), "markup");
+    let answers = [
+        (On::Unbind, Fault::html(200), "markup"),
+        (On::Deprovision, Fault::html(200).applied(), "markup"),
+    ];
+    at_once(answers, |(on, fault, reason)| {
+        is_asked_again(on, fault, reason)
+    });
 }
 
 #[test]
 fn mitigation_of_a_deletion_answered_by_another_2xx_asks_again() {
-    is_asked_again(On::Unbind, Fault::say(204, "").applied(), "204");
-    is_asked_again(On::Deprovision, Fault::say(204, ""), "204");
+    let answers = [
+        (On::Unbind, Fault::say(204, "").applied(), "204"),
+        (On::Deprovision, Fault::say(204, ""), "204"),
+    ];
+    at_once(answers, |(on, fault, reason)| {
+        is_asked_again(on, fault, reason)
+    });
 }
 
 #[test]
@@ -88,29 +98,39 @@ fn mitigation_of_a_deletion_answered_408_repeats_the_same_request() {
 
 #[test]
 fn mitigation_of_a_deletion_answered_by_another_4xx_keeps_it_on_record() {
-    for on in BOTH {
+    at_once(BOTH, |on| {
         is_asked_again(on, Fault::error(403, "No", "not now"), "not now");
-    }
+    });
 }
 
 #[test]
 fn mitigation_of_a_deletion_answered_5xx_asks_again() {
-    is_asked_again(
-        On::Unbind,
-        Fault::error(500, "Boom", "no idea").applied(),
-        "no idea",
-    );
-    is_asked_again(On::Deprovision, Fault::html(503), "503");
+    let answers = [
+        (
+            On::Unbind,
+            Fault::error(500, "Boom", "no idea").applied(),
+            "no idea",
+        ),
+        (On::Deprovision, Fault::html(503), "503"),
+    ];
+    at_once(answers, |(on, fault, reason)| {
+        is_asked_again(on, fault, reason)
+    });
 }
 
 #[test]
 fn mitigation_of_a_deletion_without_an_answer_in_time_asks_again() {
-    is_asked_again(On::Unbind, Fault::hang(), "no answer in time");
-    is_asked_again(
-        On::Deprovision,
-        Fault::hang().applied(),
-        "no answer in time",
-    );
+    let answers = [
+        (On::Unbind, Fault::hang(), "no answer in time"),
+        (
+            On::Deprovision,
+            Fault::hang().applied(),
+            "no answer in time",
+        ),
+    ];
+    at_once(answers, |(on, fault, reason)| {
+        is_asked_again(on, fault, reason)
+    });
 }
 
 #[test]
@@ -124,17 +144,16 @@ fn mitigation_of_a_deletion_whose_connection_was_reset_asks_again() {
 
 #[test]
 fn mitigation_of_a_deletion_that_found_another_operation_waits_for_it() {
-    for on in BOTH {
-        is_asked_again(on, Fault::concurrency(), "busy");
-    }
+    at_once(BOTH, |on| is_asked_again(on, Fault::concurrency(), "busy"));
 }
 
 #[test]
 fn mitigation_of_a_deletion_that_a_poll_says_failed_asks_again() {
-    for (on, poll) in [
+    let polls = [
         (On::Unbind, On::PollBinding),
         (On::Deprovision, On::PollInstance),
-    ] {
+    ];
+    at_once(polls, |(on, poll)| {
         let bed = Bed::with(Options {
             pace: Pace::Polls(0),
             ..Options::default()
@@ -154,5 +173,5 @@ fn mitigation_of_a_deletion_that_a_poll_says_failed_asks_again() {
         bed.until_gone("db");
         assert_eq!(bed.broker.count(on), 2, "{}", bed.story());
         bed.nothing_is_left(&["db"]);
-    }
+    });
 }
