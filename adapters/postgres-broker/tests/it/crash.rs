@@ -1,20 +1,13 @@
 //! Brokers that are killed at any moment, and what the next one makes of it.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use adapter_postgres_broker::Broker;
-use tokio_util::sync::CancellationToken;
-
 use crate::support::{
-    AZURE, BASIC50, POSTGRESQL, Platform, SHARED_DB, SharedServer, TestBroker, config, connect,
-    eventually, ids, instance_body, postmasters, seeded_state, shared_config,
+    AZURE, BASIC50, BrokerProcess, POSTGRESQL, SHARED_DB, SharedServer, TestBroker, be_the_process,
+    config, connect, eventually, ids, instance_body, postmasters, seeded_state, shared_config,
 };
 
 const LATER: &str = "accepts_incomplete=true";
-/// Where a broker of its own process keeps its state; it writes its address there.
-const STATE_VARIABLE: &str = "BROKER_UNDER_TEST";
 
 /// Moments at which a broker is killed, spread over what an operation takes.
 fn moments(last_ms: u64) -> impl Iterator<Item = Duration> {
@@ -130,16 +123,8 @@ async fn a_dedicated_server_is_finished_by_the_next_broker_and_never_doubled() {
 #[tokio::test]
 async fn a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data() {
     let state = seeded_state();
-    let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::broker_process", "--ignored"])
-        .env(STATE_VARIABLE, state.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let address = state.path().join("address");
-    eventually("the process listens", || async { address.exists() }).await;
-    let platform = Platform::new(&std::fs::read_to_string(&address).unwrap());
+    let process = BrokerProcess::start(state.path()).await;
+    let platform = process.platform.clone();
     platform.provision_dedicated("i", BASIC50).await;
     let uri = &platform.bind("i", "b", AZURE, BASIC50).await.uri();
     let client = connect(uri).await.unwrap();
@@ -148,8 +133,7 @@ async fn a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data() {
         .await
         .unwrap();
     let before = postmasters(state.path());
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(process);
     assert_eq!(
         postmasters(state.path()),
         before,
@@ -170,18 +154,9 @@ async fn a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data() {
     assert!(postmasters(state.path()).is_empty());
 }
 
-/// Not a test by itself: the process that
-/// `a_server_left_by_a_killed_process_is_replaced_and_keeps_its_data` starts and kills.
+/// Not a test by itself: the process that other tests start and kill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by another test, in a process of its own"]
+#[ignore = "run by other tests, in a process of its own"]
 async fn broker_process() {
-    let state = std::env::var(STATE_VARIABLE).expect("started by another test");
-    let state = Path::new(&state);
-    let running = Broker::start(config(state), CancellationToken::new())
-        .await
-        .unwrap();
-    let (written, address) = (state.join("address.new"), state.join("address"));
-    std::fs::write(&written, format!("http://{}", running.local_addr)).unwrap();
-    std::fs::rename(&written, &address).unwrap();
-    running.join.await.unwrap().unwrap();
+    be_the_process().await;
 }

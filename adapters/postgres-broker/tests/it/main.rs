@@ -5,6 +5,9 @@
 mod crash;
 mod dedicated;
 mod dedicated_restart;
+mod foreign_client;
+mod killed;
+mod measure;
 mod plans;
 mod rotation;
 mod rules;

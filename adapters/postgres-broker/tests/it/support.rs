@@ -3,7 +3,9 @@
 mod broker;
 mod platform;
 mod postgres;
+mod process;
 mod seed;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +13,9 @@ use std::time::{Duration, Instant};
 pub(crate) use broker::{TestBroker, postmasters};
 pub(crate) use platform::{Platform, Reply, ids, instance_body};
 pub(crate) use postgres::{SharedServer, connect, connect_plain};
+pub(crate) use process::{BrokerProcess, be_the_process};
 pub(crate) use seed::seeded_state;
+pub(crate) use wire::{Side, Wire};
 
 use adapter_postgres_broker::{Config, SharedServer as SharedConfig};
 
@@ -70,5 +74,14 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: 
     while !condition().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// As [`eventually`], for a condition that changes what it looks at.
+pub(crate) async fn eventually_mut(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

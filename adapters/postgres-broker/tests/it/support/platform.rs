@@ -58,6 +58,11 @@ impl Platform {
         }
     }
 
+    /// Where the broker listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.base
+    }
+
     /// A request without any header.
     pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
@@ -75,6 +80,10 @@ impl Platform {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
+        Self::judge(status, headers, &text)
+    }
+
+    fn judge(status: u16, headers: reqwest::header::HeaderMap, text: &str) -> Reply {
         if status == 304 {
             return Reply {
                 status,
@@ -86,7 +95,7 @@ impl Platform {
             headers["content-type"], "application/json",
             "{status} {text}"
         );
-        let body: Value = serde_json::from_str(&text).unwrap();
+        let body: Value = serde_json::from_str(text).unwrap();
         let fields = body
             .as_object()
             .unwrap_or_else(|| panic!("not an object: {text}"));
@@ -103,6 +112,14 @@ impl Platform {
             headers,
             body,
         }
+    }
+
+    /// As [`Platform::check`]; nothing if the broker died over it.
+    pub(crate) async fn try_check(&self, request: RequestBuilder) -> Option<Reply> {
+        let response = request.send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.ok()?;
+        Some(Self::judge(status, headers, &text))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

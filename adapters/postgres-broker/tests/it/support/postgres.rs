@@ -79,6 +79,10 @@ impl SharedServer {
         server
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of the superuser.
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres", ADMIN_PASSWORD)
