@@ -1,6 +1,7 @@
 //! The processes: `install`, `up`, `serve` and `broker`.
 
 mod broker;
+mod brokers;
 mod gateway;
 mod home;
 mod install;

@@ -82,7 +82,11 @@ pub(crate) async fn answer(views: &Views, query: Query) -> Result<Answer, Reject
                 documents: Vec::new(),
             })
         }
-        Filter::Info | Filter::DeadLetters { .. } | Filter::Revive { .. } => {
+        Filter::Info
+        | Filter::DeadLetters { .. }
+        | Filter::Revive { .. }
+        | Filter::Live { .. }
+        | Filter::Orphans => {
             let message = "the node answers this, and its views were asked";
             Err(Rejection::new(Code::Internal, message))
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use engine_model::broker::{BoundCredentials, Endpoint};
+use engine_model::broker::{BoundCredentials, BoundExtras, Endpoint};
 use engine_model::spec::{BindingSpec, InstanceSpec, Tags};
 use engine_model::{
     Actor, BindingEvent, BindingId, Cause, CommandId, Commit, Event, InstanceEvent, InstanceId,
@@ -128,6 +128,9 @@ fn life(number: usize, step: usize) -> Option<(Kind, Vec<Event>)> {
         1 => binding(BindingEvent::Created {
             id: ResourceId::derived(format_args!("binding {number}")),
             instance: id,
+            owner: None,
+            function: None,
+            tags: Tags::new(),
             spec: BindingSpec::default(),
         }),
         2 => instance(InstanceEvent::OperationAccepted {
@@ -167,6 +170,7 @@ fn created(id: InstanceId, request: RequestId) -> Vec<Event> {
         parameters: serde_json::json!({ "location": "westus" }),
         secret_parameters: Vec::new(),
         binding: BindingSpec::default(),
+        maintenance_version: String::new(),
         tags: Tags::new(),
     };
     vec![
@@ -174,10 +178,13 @@ fn created(id: InstanceId, request: RequestId) -> Vec<Event> {
         Event::ServiceInstance(InstanceEvent::ProvisionRequested {
             request,
             attempt: 1,
+            instance: None,
             broker: Name::new("broker").expect("it is a name"),
+            broker_org: None,
             service_id: "service".into(),
             plan_id: "plan".into(),
             bindable: true,
+            maintenance_version: None,
             deadline: Timestamp(1_895_000_000_000),
         }),
     ]
@@ -194,6 +201,9 @@ fn credentials(number: usize) -> BoundCredentials {
             host: "127.0.0.1".into(),
             port: 5432,
         }],
+        expires_at: None,
+        renew_before: None,
+        extras: BoundExtras::default(),
     }
 }
 

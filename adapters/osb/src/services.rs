@@ -16,8 +16,8 @@ use adapter_kit::{Later, Performer, Plain, Vault};
 use async_trait::async_trait;
 use engine_model::broker::{self as model, BoundCredentials};
 use engine_model::{
-    Actor, BindingId, BindingOutcome, BrokerOutcome, Effect, EffectId, InstanceOutcome, KeyId,
-    OrgName, Outcome, RequestId, ResourceId, ResourceKey, Sealed, ServiceCall, ServiceTarget,
+    Actor, BindingId, BindingOutcome, BrokerOutcome, Effect, EffectId, InstanceOutcome, OrgName,
+    Outcome, RequestId, ResourceId, ResourceKey, Sealed, ServiceCall, ServiceTarget, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -105,6 +105,7 @@ impl Performer for Services {
                 parameters,
                 secret_parameters,
                 schema,
+                maintenance_version: _,
             } => {
                 let asked = Asked {
                     target,
@@ -126,7 +127,11 @@ impl Performer for Services {
                     .poll_instance(id, target, call, operation.as_deref())
                     .await?;
                 let request = call.request;
-                Outcome::Instance(InstanceOutcome::Polled { request, progress })
+                Outcome::Instance(InstanceOutcome::Polled {
+                    request,
+                    progress,
+                    aftermath: model::Aftermath::default(),
+                })
             }
             Effect::Deprovision { target, call } => {
                 let verdict = self.deprovision(target, call).await?;
@@ -137,6 +142,7 @@ impl Performer for Services {
                 target,
                 call,
                 binding,
+                predecessor: _,
                 parameters,
                 secret_parameters,
                 schema,
@@ -231,6 +237,7 @@ impl Services {
                     etag,
                     offerings,
                     refused,
+                    api_version: None,
                 }
             }
             Err(verdict) => BrokerOutcome::Failed {
@@ -386,13 +393,16 @@ impl Services {
                 orphan: true,
             });
         }
-        let key = KeyId(format!("binding-{binding}"));
+        let key = binding.data_key();
         // A repeat of the bind is answered with the same credentials, so it is safe to come again.
         let sealed = self.vault.seal(&key, &plain).await.map_err(|e| later(&e))?;
         let endpoints = endpoints::of(bound);
         Ok(model::Verdict::Done(BoundCredentials {
             credentials: sealed,
             endpoints,
+            expires_at: bound.metadata.expires_at.map(moment),
+            renew_before: bound.metadata.renew_before.map(moment),
+            extras: model::BoundExtras::default(),
         }))
     }
 
@@ -413,6 +423,10 @@ impl Services {
             .await;
         Ok(verdict_without(answer))
     }
+}
+
+fn moment(at: chrono::DateTime<chrono::Utc>) -> Timestamp {
+    Timestamp(at.timestamp_millis())
 }
 
 fn later(error: &adapter_kit::VaultError) -> Later {

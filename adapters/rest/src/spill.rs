@@ -26,7 +26,9 @@ pub(crate) async fn command(blobs: &dyn Blobs, command: Command) -> Result<Comma
         other @ (Command::Delete(_)
         | Command::Refresh
         | Command::Retry
-        | Command::Abandon { .. }) => other,
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. }) => other,
     })
 }
 

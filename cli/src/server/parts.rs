@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::brokers::Brokers;
 use super::gateway::Endpoints;
 use super::home::Home;
 use super::invoker::RunInvoker;
@@ -146,7 +147,8 @@ impl Parts {
             .map(|f| Workers::new(f, blobs.clone(), SLOTS));
         let gateway = plan.roles.gateway.then(|| Arc::new(OnceLock::new()));
 
-        let performers = performers(&vault, workers.clone(), gateway.clone());
+        let services = Arc::new(Services::new(vault.clone()));
+        let performers = performers(services.clone(), workers.clone(), gateway.clone());
         let node = Node::start(NodeConfig {
             roles: plan.roles.of_node(),
             log: log.clone(),
@@ -169,7 +171,13 @@ impl Parts {
             client,
             sealer,
         };
-        parts.start_views(plan, &jetstream, log, vault).await?;
+        let brokers = Brokers {
+            fold: parts.node.fold(),
+            services,
+        };
+        parts
+            .start_views(plan, &jetstream, log, vault, brokers)
+            .await?;
         parts.start_gateway(plan, blobs.clone()).await?;
         parts.start_rest(plan, blobs).await?;
         Ok(parts)
@@ -181,6 +189,7 @@ impl Parts {
         jetstream: &JetStream,
         log: Arc<dyn Log>,
         vault: Arc<dyn Vault>,
+        brokers: Brokers,
     ) -> Result<()> {
         if !plan.roles.views {
             return Ok(());
@@ -200,6 +209,7 @@ impl Parts {
             log,
             vault,
             info,
+            brokers,
         };
         let answer = move |query| {
             let answers = answers.clone();
@@ -335,13 +345,12 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
 }
 
 fn performers(
-    vault: &Arc<dyn Vault>,
+    services: Arc<Services>,
     workers: Option<Workers>,
     gateway: Option<Arc<OnceLock<Gateway>>>,
 ) -> MakePerformers {
-    let services = Services::new(vault.clone());
     Box::new(move |fold| {
-        let mut all: Vec<Arc<dyn Performer>> = vec![Arc::new(services)];
+        let mut all: Vec<Arc<dyn Performer>> = vec![services];
         if let Some(workers) = workers {
             all.push(Arc::new(workers));
         }

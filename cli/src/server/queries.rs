@@ -8,6 +8,8 @@ use engine_stream::{Error, Log};
 use projections::Views;
 use serde_json::{Value, json};
 
+use super::brokers::Brokers;
+
 /// Dead letters shown at once, whatever is asked for.
 const LETTERS_MAX: usize = 1000;
 
@@ -18,6 +20,7 @@ pub(crate) struct Answers {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) vault: Arc<dyn Vault>,
     pub(crate) info: Arc<Value>,
+    pub(crate) brokers: Brokers,
 }
 
 impl Answers {
@@ -43,6 +46,11 @@ impl Answers {
                 rebuilt.map_err(|error| Rejection::new(Code::Unavailable, error.to_string()))?;
                 Ok(self.documents(Vec::new()))
             }
+            Filter::Live { name } => {
+                let document = self.brokers.live(&query.org, &name).await?;
+                Ok(self.documents(vec![document]))
+            }
+            Filter::Orphans => Ok(self.documents(self.brokers.orphans(&query.org))),
             Filter::One { .. }
             | Filter::All { .. }
             | Filter::History { .. }

@@ -13,6 +13,7 @@ pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod plain;
 pub(crate) mod secret;
+pub(crate) mod update;
 pub(crate) mod wish;
 
 /// When an event was decided, and what it leaves behind.

@@ -52,7 +52,11 @@ pub fn check(world: &World) -> Vec<Violation> {
                 }
                 life(&instance.life, key, &mut broken);
             }
-            State::Binding(binding) => life(&binding.life, key, &mut broken),
+            State::Binding(binding) => {
+                for (_, own) in binding.lives() {
+                    life(own, key, &mut broken);
+                }
+            }
             State::Function(function) => {
                 let loaded = matches!(function.stage, FunctionStage::Loaded);
                 if loaded && function.serving.is_none() {

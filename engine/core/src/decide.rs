@@ -19,7 +19,9 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod instance;
 mod plain;
+pub(crate) mod rotate;
 mod secret;
+pub(crate) mod update;
 
 /// What a resource meets.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +40,8 @@ pub enum Input<'a> {
         /// What came of it.
         outcome: &'a Outcome,
     },
-    /// A word of another resource: `Proceed`, `CreateBinding`, `DeleteBinding`, `AbandonBinding`
-    /// or `Delete`.
+    /// A word of another resource: `Proceed`, `CreateBinding`, `DeleteBinding`, `AbandonBinding`,
+    /// `RefreshCatalog` or `Delete`.
     Nudge {
         /// The word.
         effect: &'a Effect,
@@ -133,6 +135,8 @@ impl Ask<'_> {
             Command::Refresh => "refresh",
             Command::Retry => "retry",
             Command::Abandon { .. } => "abandon",
+            Command::Rotate => "rotate",
+            Command::Adopt { .. } => "adopt",
         };
         let text = format!(
             "{word} means nothing to a resource of kind {}",
@@ -191,6 +195,9 @@ fn ask(ask: Ask<'_>) -> Result<Decision, Rejection> {
         );
         return Err(Rejection::new(Code::WrongKind, text));
     }
+    if matches!(ask.command, Command::Adopt { .. }) && ask.key.kind != Kind::ServiceInstance {
+        return Err(ask.unknown());
+    }
     match ask.key.kind {
         Kind::BaseImage => base_image::ask(&ask),
         Kind::Image => image::ask(&ask),
@@ -227,15 +234,30 @@ fn learn(world: &World, key: &ResourceKey, outcome: &Outcome, now: Timestamp) ->
 fn nudge(world: &World, key: &ResourceKey, effect: &Effect, now: Timestamp) -> Decision {
     match effect {
         Effect::Proceed(_) | Effect::DeleteBinding(_) => proceed(world, key, now),
-        Effect::CreateBinding { instance, spec, .. } => {
-            binding::create(world, key, *instance, spec, now)
+        Effect::CreateBinding {
+            instance,
+            owner,
+            function,
+            spec,
+            ..
+        } => {
+            let wanted = binding::Wanted {
+                instance: *instance,
+                owner,
+                function: function.as_ref(),
+                spec,
+            };
+            binding::create(world, key, &wanted, now)
         }
+        Effect::RefreshCatalog(_) => broker::refresh(world, key),
         Effect::AbandonBinding { reason, .. } => binding::abandon(world, key, reason),
         Effect::Delete(_) => delete::along(world, key, now),
         Effect::Timer(_)
         | Effect::EraseKey(_)
         | Effect::ReadCatalog { .. }
         | Effect::Provision { .. }
+        | Effect::FetchInstance { .. }
+        | Effect::UpdateInstance { .. }
         | Effect::PollInstance { .. }
         | Effect::Deprovision { .. }
         | Effect::Bind { .. }

@@ -6,6 +6,7 @@ use engine_model::{Alarm, Due, Effect, Kind, ResourceKey, Timestamp};
 use crate::aggregate::broker::Catalog;
 use crate::aggregate::{api, base_image, function, image};
 use crate::decide::{self, proceed};
+use crate::operation::Step;
 use crate::pending::{self, When};
 use crate::state::State;
 use crate::world::{World, changed_at};
@@ -54,6 +55,13 @@ pub fn alarm(world: &World, due: &Due, now: Timestamp) -> Vec<Effect> {
                 .into_iter()
                 .collect()
         }
+        Alarm::Renew => {
+            if proceed(world, key, now).writes.is_empty() {
+                Vec::new()
+            } else {
+                vec![Effect::Proceed(key.clone())]
+            }
+        }
         Alarm::Poll { request } | Alarm::Retry { request } => {
             let effects = pending::of(world, key, When::Alarm(request));
             if effects.is_empty() && !proceed(world, key, now).writes.is_empty() {
@@ -67,8 +75,14 @@ pub fn alarm(world: &World, due: &Due, now: Timestamp) -> Vec<Effect> {
 /// The alarm that is set for a resource.
 pub(crate) fn alarm_of(world: &World, key: &ResourceKey) -> Option<(Alarm, Timestamp)> {
     match world.state(key)? {
-        State::Instance(state) => state.life.current()?.alarm(),
-        State::Binding(state) => state.life.current()?.alarm(),
+        State::Instance(state) => state.current()?.alarm(),
+        State::Binding(state) => {
+            let ops = state
+                .lives()
+                .filter_map(|(_, life)| life.current()?.alarm());
+            let renewal = decide::rotate::alarm(state).map(|at| (Alarm::Renew, at));
+            ops.chain(renewal).min_by_key(|(_, at)| *at)
+        }
         State::Broker(state) if !state.deleting => Some((Alarm::RefreshCatalog, state.next_at()?)),
         _ => None,
     }
@@ -135,12 +149,16 @@ fn is_settled(world: &World, key: &ResourceKey, state: &State) -> bool {
                 .attempt()
                 .is_some_and(|made| made.what.bindable);
             let bound = || world.binding(&key.sibling(Kind::ServiceBinding)).is_some();
-            instance.life.is_made() && (!bindable || bound())
+            instance.life.is_made() && instance.update.is_none() && (!bindable || bound())
         }
         State::Binding(binding) => {
             let owner = world.instance_key(binding.instance);
             let there = owner.and_then(|owner| world.instance(owner));
-            binding.life.is_made() && there.is_some_and(|owner| owner.life.is_made())
+            binding.life.is_made()
+                && binding.function.is_none()
+                && binding.turnover.is_none()
+                && decide::rotate::renewal(binding).is_none()
+                && there.is_some_and(|owner| owner.life.is_made())
         }
         State::Secret(secret) => !secret.deleting,
         State::ServiceAccount(_) | State::Application(_) => true,
@@ -157,8 +175,19 @@ fn is_settled(world: &World, key: &ResourceKey, state: &State) -> bool {
 /// Since when an outcome is waited for, and how long that may take.
 fn asked_since(state: &State) -> Option<(Timestamp, i64)> {
     match state {
-        State::Instance(state) => Some((state.life.asked_since()?, REQUEST_MS)),
-        State::Binding(state) => Some((state.life.asked_since()?, REQUEST_MS)),
+        State::Instance(state) => {
+            let update = state.update.as_ref().and_then(|update| update.op());
+            let update = update.filter(|op| matches!(op.step, Step::Asked));
+            let since = state.life.asked_since().or(update.map(|op| op.since));
+            Some((since?, REQUEST_MS))
+        }
+        State::Binding(state) => {
+            let since = state
+                .lives()
+                .filter_map(|(_, life)| life.asked_since())
+                .min();
+            Some((since?, REQUEST_MS))
+        }
         State::Broker(state) => match state.catalog {
             Catalog::Reading { since } => Some((since, REQUEST_MS)),
             Catalog::Read { .. } | Catalog::Failed { .. } => None,
@@ -199,6 +228,9 @@ fn lacks_word(world: &World, key: &ResourceKey, state: &State) -> bool {
                 && world.binding(&key.sibling(Kind::ServiceBinding)).is_none()
         }
         State::Secret(_) | State::Broker(_) | State::Organization(_) => state.is_going(),
+        State::Function(function) => decide::function::own_bindings(world, key, function)
+            .next()
+            .is_some(),
         _ => false,
     }
 }

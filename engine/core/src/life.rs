@@ -20,8 +20,8 @@ mod answer;
 mod evolve;
 mod next;
 
-pub(crate) use answer::{answered, polled, removal_answered};
-pub(crate) use next::{Retry, delete, next, retry};
+pub(crate) use answer::{AGAIN_MAX, answered, polled, progress, removal_answered};
+pub(crate) use next::{ANSWER_MS, Retry, delete, next, remove, retry};
 
 /// One attempt to make it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,9 @@ pub(crate) struct Attempt<A> {
     pub(crate) number: u32,
     /// How long the broker may work on it, in milliseconds.
     pub(crate) limit_ms: i64,
+    /// Whether it is only taken on record, and was there before: then a failure leaves nothing
+    /// that could be removed.
+    pub(crate) existing: bool,
     /// What was asked for.
     pub(crate) what: A,
 }
@@ -123,6 +126,7 @@ pub(crate) enum Change<A, M> {
         request: RequestId,
         reason: String,
         delays: u32,
+        stale_catalog: bool,
         next_at: Timestamp,
     },
     Made {
@@ -150,6 +154,9 @@ pub(crate) enum Change<A, M> {
     Removed {
         request: RequestId,
     },
+    OrphanAbandoned {
+        reason: String,
+    },
     Deleted,
     Abandoned {
         reason: String,
@@ -168,6 +175,21 @@ impl<A, M> Life<A, M> {
     /// The attempt that was last, while it is known.
     pub(crate) fn attempt(&self) -> Option<&Attempt<A>> {
         match &self.stage {
+            Stage::Waiting | Stage::Deleting { past: None } => None,
+            Stage::Creating { attempt, .. }
+            | Stage::Made { attempt, .. }
+            | Stage::Failed { attempt, .. }
+            | Stage::Orphaned { attempt, .. }
+            | Stage::Removing { attempt, .. }
+            | Stage::Deleting {
+                past: Some((attempt, _)),
+            } => Some(attempt),
+        }
+    }
+
+    /// The attempt that was last, to be changed by an update.
+    pub(crate) fn attempt_mut(&mut self) -> Option<&mut Attempt<A>> {
+        match &mut self.stage {
             Stage::Waiting | Stage::Deleting { past: None } => None,
             Stage::Creating { attempt, .. }
             | Stage::Made { attempt, .. }
@@ -204,6 +226,36 @@ impl<A, M> Life<A, M> {
                 None
             }
         }
+    }
+
+    /// A creation that is still under way at the broker while its removal is being tried, and was
+    /// refused for that reason: it is waited for.
+    pub(crate) fn unfinished(&self) -> Option<&Operation> {
+        match &self.stage {
+            Stage::Removing {
+                past: Past::Underway(op),
+                removal,
+                ..
+            } if matches!(removal.step, Step::Delayed { .. }) => Some(op),
+            _ => None,
+        }
+    }
+
+    /// Whether this request made it, is making it, or is taking it away.
+    pub(crate) fn knows(&self, request: RequestId) -> bool {
+        self.attempt().is_some_and(|own| own.request == request)
+            || self.current().is_some_and(|op| op.request == request)
+    }
+
+    /// Whether the broker has a request of it in hand.
+    pub(crate) fn is_in_hand(&self) -> bool {
+        let op = match &self.stage {
+            Stage::Deleting {
+                past: Some((_, Past::Asked(op) | Past::Underway(op))),
+            } => Some(op),
+            _ => self.current(),
+        };
+        op.is_some_and(|op| matches!(op.step, Step::Asked | Step::Polling { .. }))
     }
 
     /// Since when an answer is waited for.

@@ -53,6 +53,14 @@ impl Operation {
         }
     }
 
+    /// How often it was delayed so far.
+    pub(crate) fn delays(&self) -> u32 {
+        match self.step {
+            Step::Delayed { delays, .. } => delays,
+            Step::Asked | Step::Polling { .. } | Step::Failed { .. } => 0,
+        }
+    }
+
     /// The alarm that is set for it, and when it is due.
     pub(crate) fn alarm(&self) -> Option<(Alarm, Timestamp)> {
         let request = self.request;

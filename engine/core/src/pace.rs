@@ -43,6 +43,18 @@ pub(crate) const ORPHAN: Backoff = Backoff {
     max_ms: 3_600_000,
 };
 
+/// For credentials that could not be replaced.
+pub(crate) const ROTATION: Backoff = Backoff {
+    first_ms: 5_000,
+    max_ms: 600_000,
+};
+
+/// For a broker that does not answer.
+pub(crate) const CIRCUIT: Backoff = Backoff {
+    first_ms: 5_000,
+    max_ms: 300_000,
+};
+
 /// For a catalog that cannot be read.
 pub(crate) const CATALOG: Backoff = Backoff {
     first_ms: 2_000,
@@ -87,7 +99,10 @@ pub(crate) fn again_at(
     let doubled = backoff.first_ms << number.saturating_sub(1).min(20);
     let base = doubled.min(backoff.max_ms);
     let ms = base - base / 4 + base / 2 * fraction(scatter, number) / 65_536;
-    now.plus_ms(ms.max(asked_for(retry_after_ms)))
+    let asked = asked_for(retry_after_ms);
+    // All that a broker sends away at once shall not come back at once.
+    let scattered = asked + asked / 10 * fraction(scatter, number) / 65_536;
+    now.plus_ms(ms.max(scattered))
 }
 
 /// 0 to 65,535, evenly, and the same each time.

@@ -21,6 +21,8 @@ const OWN: u32 = 0;
 const TIMER: u32 = 8;
 /// Index of the word to a binding.
 const BINDING: u32 = 9;
+/// Index of the word to a broker.
+const BROKER: u32 = 10;
 /// Index of the first of what it leaves to be done.
 const LEFTOVERS: u32 = 0x100;
 /// Words to other resources are numbered by whom they are for, above this: who is spoken to may
@@ -38,6 +40,7 @@ pub fn react(world: &World, recorded: &Recorded) -> Vec<(EffectId, Effect)> {
     }
     for event in &recorded.commit.events {
         wanted.of_binding(world, key, event);
+        wanted.of_broker(world, key, event);
     }
     wanted.leftovers(world, recorded);
     let moves = recorded.commit.events.iter().any(moves_others);
@@ -64,6 +67,7 @@ pub fn react(world: &World, recorded: &Recorded) -> Vec<(EffectId, Effect)> {
 pub fn outstanding(world: &World, key: &ResourceKey) -> Vec<Effect> {
     let mut wanted = Wanted::default();
     wanted.create_binding(world, key);
+    wanted.create_own_bindings(world, key);
     wanted.deletions(world, key);
     if wanted.0.is_empty() {
         wanted.own(world, key);
@@ -92,11 +96,17 @@ impl Wanted {
     /// Words between an instance and its binding.
     fn of_binding(&mut self, world: &World, key: &ResourceKey, event: &Event) {
         let Event::ServiceInstance(event) = event else {
+            if let Event::Function(_) | Event::ServiceBinding(_) = event {
+                self.own_bindings_of(world, key);
+            }
             return;
         };
         let binding = key.sibling(Kind::ServiceBinding);
         match event {
-            InstanceEvent::ProvisionRequested { .. } => self.create_binding(world, key),
+            InstanceEvent::ProvisionRequested { .. } | InstanceEvent::AdoptRequested { .. } => {
+                self.create_binding(world, key);
+                self.own_bindings_of(world, key);
+            }
             InstanceEvent::DeleteRequested => {
                 let stays = world
                     .binding(&binding)
@@ -106,15 +116,21 @@ impl Wanted {
                 }
             }
             InstanceEvent::Abandoned { reason } => {
-                let left = world.binding(&binding).is_some_and(|own| {
-                    decide::binding::instance_of(world, &binding, own).is_none()
-                });
-                if left {
-                    let effect = Effect::AbandonBinding {
-                        key: binding,
-                        reason: reason.clone(),
-                    };
-                    self.0.push((BINDING, effect));
+                let named = world
+                    .users(key)
+                    .filter(|user| user.kind == Kind::ServiceBinding);
+                for binding in named {
+                    let left = world.binding(binding).is_some_and(|own| {
+                        decide::binding::instance_of(world, binding, own).is_none()
+                    });
+                    if left {
+                        let index = word_index(binding);
+                        let effect = Effect::AbandonBinding {
+                            key: (**binding).clone(),
+                            reason: reason.clone(),
+                        };
+                        self.0.push((index, effect));
+                    }
                 }
             }
             InstanceEvent::Created { .. }
@@ -123,11 +139,68 @@ impl Wanted {
             | InstanceEvent::OperationDelayed { .. }
             | InstanceEvent::Provisioned { .. }
             | InstanceEvent::ProvisionFailed { .. }
+            | InstanceEvent::UpdateProposed { .. }
+            | InstanceEvent::UpdateRequested { .. }
+            | InstanceEvent::Updated { .. }
+            | InstanceEvent::UpdateFailed { .. }
+            | InstanceEvent::Relabelled { .. }
             | InstanceEvent::DeprovisionRequested { .. }
             | InstanceEvent::DeprovisionFailed { .. }
             | InstanceEvent::OrphanRemoved { .. }
             | InstanceEvent::Deprovisioned { .. }
             | InstanceEvent::Deleted => {}
+        }
+    }
+
+    /// Word to a broker whose catalog was found stale.
+    fn of_broker(&mut self, world: &World, key: &ResourceKey, event: &Event) {
+        let stale = matches!(
+            event,
+            Event::ServiceInstance(InstanceEvent::OperationDelayed {
+                stale_catalog: true,
+                ..
+            })
+        );
+        let attempt = world.instance(key).and_then(|own| own.life.attempt());
+        if let Some(attempt) = attempt.filter(|_| stale) {
+            let broker = attempt.what.broker_key(&key.org);
+            self.0.push((BROKER, Effect::RefreshCatalog(broker)));
+        }
+    }
+
+    /// Bindings of single functions that are lacking: of this function, of those that use this
+    /// instance, or of the function that this binding was for.
+    fn own_bindings_of(&mut self, world: &World, key: &ResourceKey) {
+        match key.kind {
+            Kind::Function => self.create_own_bindings(world, key),
+            Kind::ServiceInstance | Kind::ServiceBinding => {
+                let functions: Vec<_> = world
+                    .users(key)
+                    .filter(|user| user.kind == Kind::Function)
+                    .cloned()
+                    .collect();
+                for function in functions {
+                    self.create_own_bindings(world, &function);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn create_own_bindings(&mut self, world: &World, key: &ResourceKey) {
+        let Some(function) = world.function(key) else {
+            return;
+        };
+        for (binding, instance, owner) in decide::function::own_bindings(world, key, function) {
+            let index = word_index(&binding);
+            let effect = Effect::CreateBinding {
+                key: binding,
+                instance: instance.id,
+                owner: owner.clone(),
+                function: Some(key.name.clone()),
+                spec: instance.wish.binding.spec(),
+            };
+            self.0.push((index, effect));
         }
     }
 
@@ -140,6 +213,8 @@ impl Wanted {
             let effect = Effect::CreateBinding {
                 key: binding,
                 instance: instance.id,
+                owner: key.name.clone(),
+                function: None,
                 spec: instance.wish.binding.spec(),
             };
             self.0.push((BINDING, effect));
@@ -180,9 +255,12 @@ impl Wanted {
                 others.insert(key.sibling(Kind::ServiceBinding));
             }
             Kind::ServiceBinding => {
-                let instance = key.sibling(Kind::ServiceInstance);
-                self.of_bound(world, &instance, &mut others);
-                others.insert(instance);
+                let own = key.sibling(Kind::ServiceInstance);
+                let owner = world.binding(key).map(|binding| binding.owner_key(key));
+                for instance in BTreeSet::from([own.clone(), owner.unwrap_or(own)]) {
+                    self.of_bound(world, &instance, &mut others);
+                    others.insert(instance);
+                }
             }
             _ => {}
         }
@@ -253,6 +331,8 @@ fn moves_others(event: &Event) -> bool {
             InstanceEvent::OperationAccepted { .. }
                 | InstanceEvent::OperationProgressed { .. }
                 | InstanceEvent::OperationDelayed { .. }
+                | InstanceEvent::UpdateProposed { .. }
+                | InstanceEvent::UpdateRequested { .. }
                 | InstanceEvent::DeprovisionFailed { .. }
         ),
         Event::ServiceBinding(event) => !matches!(

@@ -10,7 +10,7 @@ use engine_model::{
 };
 
 use crate::refuse;
-use crate::service::{Service, service};
+use crate::service::{Service, service, shared};
 use crate::state::State;
 use crate::world::{World, as_instance};
 
@@ -79,9 +79,9 @@ pub fn plan_run(
         opened.push((name.clone(), secret(world, &key, name)?));
     }
     let mut services = Vec::new();
-    for name in &load.spec.services {
-        match service(world, &key.neighbour(Kind::ServiceInstance, name)) {
-            Service::Bound(bound) => services.push((name.clone(), bound.clone())),
+    for used in &load.spec.services {
+        match service(world, &key, used) {
+            Service::Bound(bound) => services.push((used.instance.clone(), bound.clone())),
             Service::Unbindable => {}
             Service::NotReady(status, reason) => {
                 return Err(input_error(format!(
@@ -110,7 +110,7 @@ fn secret(world: &World, key: &ResourceKey, name: &Name) -> Result<Sealed, Refus
     }
     let instance = as_instance(name).and_then(|id| world.instance_key(id));
     if let Some(instance) = instance.filter(|instance| instance.org == key.org)
-        && let Service::Bound(bound) = service(world, instance)
+        && let Service::Bound(bound) = shared(world, instance)
     {
         return Ok(bound.credentials.clone());
     }

@@ -1,6 +1,6 @@
 //! The state of a resource of any kind, and what it names.
 
-use engine_model::{Event, Kind, Name, OrgName, ResourceKey};
+use engine_model::{Event, Kind, Name, ResourceKey};
 
 use crate::aggregate::api::Api;
 use crate::aggregate::base_image::BaseImage;
@@ -96,36 +96,58 @@ impl State {
     }
 
     /// The resources that it names, whether they are there or not.
-    pub(crate) fn names(&self, org: &OrgName) -> Vec<ResourceKey> {
-        let key = |kind, name: &Name| ResourceKey::new(org.clone(), kind, name.clone());
+    pub(crate) fn names(&self, key: &ResourceKey) -> Vec<ResourceKey> {
+        let of = |kind, name: &Name| key.neighbour(kind, name);
         let all = |kind, names: &[Name]| -> Vec<ResourceKey> {
-            names.iter().map(|name| key(kind, name)).collect()
+            names.iter().map(|name| of(kind, name)).collect()
         };
         match self {
-            Self::Image(state) => vec![key(Kind::BaseImage, &state.spec.base_image_name)],
+            Self::Image(state) => vec![of(Kind::BaseImage, &state.spec.base_image_name)],
             Self::Function(state) => {
-                let mut named = vec![key(Kind::Image, &state.spec.image)];
+                let mut named = vec![of(Kind::Image, &state.spec.image)];
                 named.extend(all(Kind::Secret, &state.spec.secrets));
-                named.extend(all(Kind::ServiceInstance, &state.spec.services));
+                for used in &state.spec.services {
+                    named.push(of(Kind::ServiceInstance, &used.instance));
+                    named.push(of(Kind::ServiceBinding, &used.binding_name(&key.name)));
+                }
                 named
             }
-            Self::Class(state) => vec![key(Kind::ServiceBroker, &state.broker)],
+            Self::Class(state) => vec![of(Kind::ServiceBroker, &state.broker)],
             Self::Instance(state) => {
                 let mut named = all(Kind::Secret, &state.wish.secrets);
                 named.extend(all(Kind::Secret, &state.wish.binding.secrets));
                 if let Ok(class) = Name::new(&*state.wish.class) {
-                    named.push(key(Kind::ServiceClass, &class));
+                    named.push(of(Kind::ServiceClass, &class));
                 }
                 if let Some(attempt) = state.life.attempt() {
-                    named.push(key(Kind::ServiceBroker, &attempt.what.broker));
+                    let broker = attempt.what.broker_key(&key.org);
+                    if broker.org != key.org
+                        && let Ok(class) = Name::new(&*state.wish.class)
+                    {
+                        named.push(broker.neighbour(Kind::ServiceClass, &class));
+                    }
+                    named.push(broker);
+                }
+                if let Some(update) = &state.update {
+                    named.extend(all(Kind::Secret, &update.proposal.secrets));
                 }
                 named
             }
-            Self::Api(state) => vec![key(Kind::Function, &state.spec.function)],
+            Self::Api(state) => vec![of(Kind::Function, &state.spec.function)],
+            Self::Binding(state) => {
+                let mut named = all(Kind::Secret, &state.wish.secrets);
+                named.push(state.owner_key(key));
+                named.extend(
+                    state
+                        .function
+                        .iter()
+                        .map(|function| of(Kind::Function, function)),
+                );
+                named
+            }
             Self::BaseImage(_)
             | Self::Secret(_)
             | Self::Broker(_)
-            | Self::Binding(_)
             | Self::Organization(_)
             | Self::ServiceAccount(_)
             | Self::Application(_) => Vec::new(),

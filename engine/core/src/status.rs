@@ -1,6 +1,6 @@
 //! The status that people see, with the reason for all that is not ready. Both are derived.
 
-use engine_model::{Kind, ResourceKey, Status};
+use engine_model::{Kind, ResourceKey, Status, Timestamp};
 
 use crate::aggregate::api::{self, Api};
 use crate::aggregate::base_image::{self, BaseImage};
@@ -10,10 +10,11 @@ use crate::aggregate::class::Class;
 use crate::aggregate::function::{self, Function};
 use crate::aggregate::image::{self, Image};
 use crate::aggregate::instance::Instance;
+use crate::aggregate::update;
 use crate::decide;
-use crate::life::{Life, Stage};
+use crate::life::{Life, Past, Stage};
 use crate::state::State;
-use crate::world::World;
+use crate::world::{World, changed_at};
 
 type Shown = (Status, Vec<String>);
 
@@ -102,6 +103,14 @@ fn broker(state: &Broker) -> Shown {
     if state.deleting {
         return plain(true);
     }
+    if let Some(circuit) = &state.circuit {
+        let text = format!(
+            "circuit open: {} requests in a row failed, the last one: {}; nothing is sent before \
+             {}, then one request at a time",
+            circuit.failures, circuit.reason, circuit.until
+        );
+        return (Status::Error, vec![text]);
+    }
     match &state.catalog {
         Catalog::Reading { .. } if state.classes.is_empty() => (Status::Creating, Vec::new()),
         Catalog::Reading { .. } => (Status::Updating, Vec::new()),
@@ -134,13 +143,19 @@ fn class(world: &World, key: &ResourceKey, state: &Class) -> Shown {
     (Status::Error, vec![text])
 }
 
+/// After how many requests to remove something a person is told of the way out.
+const REMOVALS_MANY: u32 = 4;
+
 /// The part of the status that a life at a broker tells; `None` when it is made.
 fn life<A, M>(life: &Life<A, M>, waits_for: impl FnOnce() -> Vec<String>) -> Option<Shown> {
     Some(match &life.stage {
         Stage::Waiting => (Status::Initialized, waits_for()),
         Stage::Creating { op, .. } => (Status::Creating, op.remark().into_iter().collect()),
         Stage::Made { .. } => return None,
-        Stage::Failed { reason, .. } => (Status::Error, vec![reason.to_string()]),
+        Stage::Failed { reason, .. } => {
+            let next = "`dispatch retry` tries again, `dispatch delete` takes it away".to_owned();
+            (Status::Error, vec![reason.to_string(), next])
+        }
         Stage::Orphaned {
             reason, removal, ..
         } => {
@@ -154,22 +169,36 @@ fn life<A, M>(life: &Life<A, M>, waits_for: impl FnOnce() -> Vec<String>) -> Opt
             (Status::Error, vec![text])
         }
         Stage::Deleting { past: None } => (Status::Deleting, Vec::new()),
+        Stage::Deleting {
+            past: Some((_, Past::Asked(_))),
+        } => (
+            Status::Deleting,
+            vec!["waits for the broker's answer to the request to make it".into()],
+        ),
         Stage::Deleting { past: Some(_) } => (
             Status::Deleting,
             vec!["waits for what has to go first".into()],
         ),
         Stage::Removing { removal, .. } => {
-            (Status::Deleting, removal.remark().into_iter().collect())
+            let mut reason: Vec<String> = removal.remark().into_iter().collect();
+            if life.removals >= REMOVALS_MANY {
+                let way_out = format!(
+                    "asked {} times; if the broker is gone for good, `dispatch abandon` ends it on \
+                     record without a call to the broker",
+                    life.removals
+                );
+                reason.push(way_out);
+            }
+            (Status::Deleting, reason)
         }
     })
 }
 
 /// What a person can do when the broker that a request is for is not registered any more.
 fn without_broker(world: &World, key: &ResourceKey, instance: &Instance) -> Option<String> {
-    let broker = &instance.life.attempt()?.what.broker;
-    let known = world
-        .broker(&key.neighbour(Kind::ServiceBroker, broker))
-        .is_some();
+    let what = &instance.life.attempt()?.what;
+    let broker = &what.broker;
+    let known = world.broker(&what.broker_key(&key.org)).is_some();
     (!known).then(|| {
         format!(
             "service broker {broker} is not registered any more; register it again under that \
@@ -202,41 +231,135 @@ pub(crate) fn instance(world: &World, key: &ResourceKey, state: &Instance) -> Sh
         }
         return (status, reason);
     }
+    let (updated, remarks) = update(world, key, state);
+    let with = |status: Status, mut reason: Vec<String>| {
+        let shown = if status == Status::Ready {
+            updated
+        } else {
+            status
+        };
+        reason.extend(remarks.clone());
+        (shown, reason)
+    };
     if state
         .life
         .attempt()
         .is_some_and(|attempt| !attempt.what.bindable)
     {
-        return (Status::Ready, Vec::new());
+        return with(Status::Ready, Vec::new());
     }
     let key = key.sibling(Kind::ServiceBinding);
     let own = world
         .binding(&key)
         .filter(|binding| binding.instance == state.id);
     match own.map(|own| binding(world, &key, own)) {
-        Some((Status::Ready, _)) => (Status::Ready, Vec::new()),
-        Some((Status::Error, reason)) => (
+        Some((Status::Ready, _)) => with(Status::Ready, Vec::new()),
+        Some((Status::Error, reason)) => with(
             Status::Error,
-            reason.iter().map(|why| format!("binding: {why}")).collect(),
+            reason
+                .iter()
+                .enumerate()
+                .map(|(line, why)| match line {
+                    0 => format!("binding: {why}"),
+                    _ => why.clone(),
+                })
+                .collect(),
         ),
         Some((_, reason)) => {
             let why = reason
                 .first()
                 .map_or_else(String::new, |first| format!(": {first}"));
-            (Status::Creating, vec![format!("it is being bound{why}")])
+            with(Status::Creating, vec![format!("it is being bound{why}")])
         }
-        None => (Status::Creating, vec!["it is being bound".into()]),
+        None if world.binding(&key).is_some() => with(
+            Status::Error,
+            vec![format!(
+                "its binding cannot be made: a service binding of another instance is named {}; \
+                 delete that one",
+                key.name
+            )],
+        ),
+        None => with(Status::Creating, vec!["it is being bound".into()]),
     }
 }
 
-fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
+/// What an update that has not succeeded makes of the status of a provisioned instance, and what
+/// is to be said of it and of the plan.
+fn update(world: &World, key: &ResourceKey, state: &Instance) -> Shown {
+    let mut remarks: Vec<String> = gone(world, key, state).into_iter().collect();
+    let Some(update) = &state.update else {
+        return (Status::Ready, remarks);
+    };
+    let status = match &update.stage {
+        update::Stage::Proposed => {
+            let missing = decide::instance::secrets_stored(world, key, &update.proposal.secrets);
+            let why = missing.err().unwrap_or_else(|| {
+                "waits until the broker has nothing else of it in hand".to_owned()
+            });
+            remarks.insert(0, format!("the update {why}"));
+            Status::Updating
+        }
+        update::Stage::Asked { op, .. } => {
+            remarks.extend(op.remark());
+            Status::Updating
+        }
+        update::Stage::Failed { reason, aftermath } => {
+            let plan = &state.wish.plan;
+            remarks.push(format!(
+                "the update failed: {reason}; plan {plan} and its parameters are as before"
+            ));
+            if aftermath.update_repeatable {
+                remarks.push("`dispatch retry` asks for the same update again".into());
+            } else {
+                remarks.push("the broker wants the same update not to be repeated".into());
+            }
+            if aftermath.instance_usable {
+                Status::Ready
+            } else {
+                let text = "the broker says that it cannot be used until another update repairs \
+                            it, or it is deleted; nothing new is bound";
+                remarks.push(text.into());
+                Status::Error
+            }
+        }
+    };
+    (status, remarks)
+}
+
+/// What is to be said of a class or a plan that the catalog has no more.
+fn gone(world: &World, key: &ResourceKey, state: &Instance) -> Option<String> {
+    let attempt = state.life.attempt()?;
+    let class = decide::update::class_of(world, key, state)?;
+    if !class.offered {
+        return Some(format!(
+            "class {} is no longer offered; this instance can be used, updated and deleted",
+            state.wish.class
+        ));
+    }
+    let offered = class
+        .offering
+        .plans
+        .iter()
+        .any(|plan| plan.id == *attempt.what.plan_id);
+    (!offered).then(|| {
+        format!(
+            "plan {} is no longer offered; this instance can be used, updated and deleted",
+            state.wish.plan
+        )
+    })
+}
+
+pub(crate) fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
     let owner = decide::binding::instance_of(world, key, state);
     let waits_for = || {
         if !owner.is_some_and(|instance| instance.life.is_made()) {
             return vec![format!(
                 "service instance {} is not provisioned yet",
-                key.name
+                state.owner_key(key).name
             )];
+        }
+        if owner.is_some_and(|instance| !instance.is_usable()) {
+            return vec!["its service instance cannot be used: the broker said so".into()];
         }
         let absent =
             |name: &&engine_model::Name| world.secret(&key.neighbour(Kind::Secret, name)).is_none();
@@ -245,12 +368,48 @@ fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Shown {
             .map(|name| format!("secret {name} does not exist yet"))
             .collect()
     };
-    let (status, mut reason) = life(&state.life, waits_for).unwrap_or((Status::Ready, Vec::new()));
+    let (status, mut reason) =
+        life(&state.life, waits_for).unwrap_or_else(|| rotation(state, changed_at(world, key)));
     if state.life.current().is_some() {
         reason.extend(owner.and_then(|instance| without_broker(world, key, instance)));
         reason.extend(lost_secret(world, key, &state.life, &state.wish.secrets));
     }
     (status, reason)
+}
+
+/// What is to be said of credentials that are there.
+fn rotation(state: &Binding, now: Timestamp) -> Shown {
+    let mut remarks = Vec::new();
+    let expires_at = state.bound().and_then(|bound| bound.expires_at);
+    if let Some(turnover) = &state.turnover {
+        if turnover.next.is_some() {
+            remarks.push("new credentials are being asked for; the present ones are used".into());
+        }
+        if let Some(failed) = &turnover.failed {
+            let until = expires_at.map_or_else(String::new, |at| {
+                format!("; the present ones expire at {at}")
+            });
+            remarks.push(format!(
+                "new credentials could not be had ({} times): {}; tried again at {}{until}",
+                failed.failures, failed.reason, failed.next_at
+            ));
+        }
+        for replaced in &turnover.replaced {
+            let text = match replaced.life.current().and_then(|op| op.remark()) {
+                Some(remark) => format!("replaced credentials are being unbound: {remark}"),
+                None => format!(
+                    "replaced credentials are unbound when no run uses them, after {}",
+                    replaced.drained_at
+                ),
+            };
+            remarks.push(text);
+        }
+    }
+    if expires_at.is_some_and(|at| at <= now) {
+        remarks.insert(0, "the credentials have expired".into());
+        return (Status::Error, remarks);
+    }
+    (Status::Ready, remarks)
 }
 
 fn api(world: &World, key: &ResourceKey, state: &Api) -> Shown {

@@ -1,9 +1,10 @@
 //! The folded state of all resources, with the index of who names whom.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use engine_model::spec::Scope;
 use engine_model::{
     Actor, Cause, CommandId, Event, InstanceId, Kind, Name, OrgName, Recorded, ResourceKey, Seq,
     Timestamp,
@@ -49,6 +50,8 @@ pub struct World {
     instances: HashMap<InstanceId, Key>,
     /// How many resources are there per organization, classes excepted, which go with brokers.
     members: HashMap<OrgName, usize>,
+    /// Brokers whose classes every organization may use.
+    shared: BTreeSet<Key>,
     position: Seq,
 }
 
@@ -72,7 +75,7 @@ impl World {
         let was = before.is_some();
         let renames = commit.events.iter().any(changes_names);
         let named_before = match before {
-            Some(state) if renames => state.names(&key.org),
+            Some(state) if renames => state.names(&key),
             _ => Vec::new(),
         };
         let mut leftovers = Vec::new();
@@ -95,9 +98,13 @@ impl World {
         if renames {
             let named = state
                 .as_ref()
-                .map_or_else(Vec::new, |state| state.names(&key.org));
+                .map_or_else(Vec::new, |state| state.names(&key));
+            let shared = |named: &ResourceKey| {
+                let known = self.entries.get_key_value(named);
+                known.map_or_else(|| Arc::new(named.clone()), |(key, _)| key.clone())
+            };
             self.users
-                .change(&key, &named_before, &named, &mut leftovers);
+                .change(&key, (&named_before, &named), shared, &mut leftovers);
         }
         self.count(&key, was, state.as_ref());
         let entry = self.entries.entry(key).or_default();
@@ -108,6 +115,14 @@ impl World {
     }
 
     fn count(&mut self, key: &Key, was: bool, state: Option<&State>) {
+        if key.kind == Kind::ServiceBroker {
+            let all = |state: &State| matches!(state, State::Broker(broker) if broker.scope == Scope::All);
+            if state.is_some_and(all) {
+                self.shared.insert(key.clone());
+            } else {
+                self.shared.remove(key);
+            }
+        }
         if was == state.is_some() {
             return;
         }
@@ -157,6 +172,29 @@ impl World {
     /// created it.
     pub(crate) fn decided(&self, key: &ResourceKey, command: CommandId) -> Option<Seq> {
         self.entries.get(key)?.decided(command)
+    }
+
+    /// The class of this name that an organization may use: its own, or else one of a broker that
+    /// serves all organizations. One that is offered goes before one that is not.
+    pub(crate) fn usable_class(
+        &self,
+        from: &ResourceKey,
+        name: &Name,
+    ) -> Option<(ResourceKey, &Class)> {
+        let own = from.neighbour(Kind::ServiceClass, name);
+        let found = |key: ResourceKey| self.class(&key).map(|class| (key, class));
+        let own = found(own);
+        if own.as_ref().is_some_and(|(_, class)| class.offered) {
+            return own;
+        }
+        let of_others = self.shared.iter().filter(|broker| broker.org != from.org);
+        let shared = of_others
+            .filter_map(|broker| {
+                let (key, class) = found(broker.neighbour(Kind::ServiceClass, name))?;
+                (class.broker == broker.name).then_some((key, class))
+            })
+            .find(|(_, class)| class.offered);
+        shared.or(own)
     }
 
     /// Whether anything was heard of a resource. A node may hear of what it did itself before it
@@ -241,7 +279,9 @@ getters! {
 
 /// Whether an event can change what its resource names, or whether it is there.
 fn changes_names(event: &Event) -> bool {
-    use engine_model::{ApiEvent, BrokerEvent, ClassEvent, FunctionEvent, ImageEvent};
+    use engine_model::{
+        ApiEvent, BindingEvent, BrokerEvent, ClassEvent, FunctionEvent, ImageEvent,
+    };
     use engine_model::{InstanceEvent, SecretEvent};
     match event {
         Event::Image(event) => matches!(
@@ -257,10 +297,21 @@ fn changes_names(event: &Event) -> bool {
             ApiEvent::Created { .. } | ApiEvent::Updated { .. } | ApiEvent::Deleted
         ),
         Event::ServiceClass(event) => matches!(event, ClassEvent::Offered { .. }),
+        Event::ServiceBinding(event) => matches!(
+            event,
+            BindingEvent::Created { .. }
+                | BindingEvent::Unbound { .. }
+                | BindingEvent::Deleted
+                | BindingEvent::Abandoned { .. }
+        ),
         Event::ServiceInstance(event) => matches!(
             event,
             InstanceEvent::Created { .. }
                 | InstanceEvent::ProvisionRequested { .. }
+                | InstanceEvent::AdoptRequested { .. }
+                | InstanceEvent::UpdateProposed { .. }
+                | InstanceEvent::Updated { .. }
+                | InstanceEvent::Relabelled { .. }
                 | InstanceEvent::DeleteRequested
                 | InstanceEvent::Deprovisioned { .. }
                 | InstanceEvent::Deleted
@@ -269,7 +320,6 @@ fn changes_names(event: &Event) -> bool {
         Event::ServiceBroker(event) => matches!(event, BrokerEvent::Deleted),
         Event::Secret(event) => matches!(event, SecretEvent::Deleted),
         Event::BaseImage(_)
-        | Event::ServiceBinding(_)
         | Event::Organization(_)
         | Event::ServiceAccount(_)
         | Event::Application(_) => false,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Sealed;
+use crate::{Sealed, Timestamp};
 
 /// A service offering, as the engine keeps it (section Service Offering Object).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,14 @@ pub enum Verdict<T> {
         /// The broker's wish, in milliseconds from now.
         retry_after_ms: Option<u64>,
     },
+    /// 422 AsyncRequired, or MaintenanceInfoConflict: nothing has happened, and a repeat, with the
+    /// broker's newer catalog where that was stale, may be taken. Repeated a few times only.
+    Again {
+        /// For a person, bounded.
+        reason: String,
+        /// Whether the catalog is to be read before the repeat.
+        stale_catalog: bool,
+    },
     /// Nothing was sent: refused, no such host, 408. Repeat under the same id.
     NotSent {
         /// For a person, bounded.
@@ -171,7 +179,43 @@ pub enum Progress {
     },
 }
 
-/// What a finished provision tells.
+/// What a broker says of an instance whose update failed (section Service Broker Errors); both
+/// are true when it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Aftermath {
+    /// Whether the instance can still be used.
+    pub instance_usable: bool,
+    /// Whether the same update may be asked for again.
+    pub update_repeatable: bool,
+}
+
+impl Default for Aftermath {
+    fn default() -> Self {
+        Self {
+            instance_usable: true,
+            update_repeatable: true,
+        }
+    }
+}
+
+/// What `GET` says of an instance (section Fetching a Service Instance).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchedInstance {
+    /// The broker's id of the class, when it says so.
+    pub service_id: Option<String>,
+    /// The broker's id of the plan, when it says so.
+    pub plan_id: Option<String>,
+    /// Where to manage the instance.
+    pub dashboard_url: Option<String>,
+    /// Its parameters; null when the broker withholds them.
+    pub parameters: Value,
+    /// `maintenance_info.version`.
+    pub maintenance_version: Option<String>,
+}
+
+/// What a finished provision or update tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioned {
@@ -187,6 +231,39 @@ pub struct BoundCredentials {
     pub credentials: Sealed,
     /// The hosts and ports that the credentials name: what a function must be able to reach.
     pub endpoints: Vec<Endpoint>,
+    /// When they stop working (section Binding Metadata).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When they should be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<Timestamp>,
+    /// What else came with them.
+    #[serde(default, skip_serializing_if = "BoundExtras::is_empty")]
+    pub extras: BoundExtras,
+}
+
+/// What a binding brings besides credentials: kept and shown, unused. Nothing here is a secret:
+/// user names, passwords and queries are taken out of URLs, and mounts bear no configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BoundExtras {
+    /// Where logs would be sent (section Log Drain).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syslog_drain_url: Option<String>,
+    /// Where requests would be proxied (section Route Services).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route_service_url: Option<String>,
+    /// What would be mounted, as JSON text (section Volume Services).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<String>,
+}
+
+impl BoundExtras {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A host and a port.

@@ -36,14 +36,34 @@ fn shown(kind: Kind) -> &'static [&'static str] {
             "nextRefresh",
             "refused",
             "serviceClasses",
+            "apiVersion",
+            "circuit",
         ],
-        Kind::ServiceInstance => &["dashboardUrl", "lastOperation", "provisioned", "bound"],
+        Kind::ServiceInstance => &[
+            "dashboardUrl",
+            "lastOperation",
+            "provisioned",
+            "bound",
+            "update",
+            "brokerInstanceId",
+            "broker",
+        ],
+        Kind::ServiceBinding => &[
+            "bound",
+            "function",
+            "expiresAt",
+            "renewBefore",
+            "rotation",
+            "lastOperation",
+            "syslogDrainUrl",
+            "routeServiceUrl",
+            "volumeMounts",
+        ],
         Kind::Organization
         | Kind::ServiceAccount
         | Kind::Application
         | Kind::BaseImage
         | Kind::ServiceClass
-        | Kind::ServiceBinding
         | Kind::Function
         | Kind::Run
         | Kind::API => &[],
@@ -78,7 +98,11 @@ pub fn read(
         Kind::Organization => Spec::Organization(typed(kind, fields)?),
         Kind::ServiceAccount => Spec::ServiceAccount(typed(kind, fields)?),
         Kind::Application => Spec::Application(typed(kind, fields)?),
-        Kind::ServiceClass | Kind::ServiceBinding | Kind::Run => {
+        Kind::ServiceBinding => {
+            drop_nulls(&mut fields, &["parameters", "secretParameters"]);
+            Spec::ServiceBinding(typed(kind, fields)?)
+        }
+        Kind::ServiceClass | Kind::Run => {
             return Err(Rejection::new(
                 Code::ReadOnly,
                 format!("a {kind} is made by Dispatch itself and cannot be created"),
@@ -207,11 +231,25 @@ fn broker(
             json!({ "basic": { "username": username, "password": password } })
         }
         (None, None, Some(Value::String(token))) => json!({ "bearer": { "token": token } }),
+        (None, None, None) => json!({}),
         _ => {
-            let text = "a ServiceBroker document has texts 'username' and 'password', or 'token'";
+            let text = "a ServiceBroker document has texts 'username' and 'password', or 'token', \
+                        or none of them";
             return Err(invalid(text.into()));
         }
     };
+    let mut plain = plain;
+    match fields.remove("clientIdentity") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(pem)) if pem.contains("-----BEGIN CERTIFICATE-----") => {
+            plain["clientIdentity"] = pem.into();
+        }
+        Some(_) => {
+            let text = "a ServiceBroker document's 'clientIdentity' is a PEM certificate and its \
+                        private key";
+            return Err(invalid(text.into()));
+        }
+    }
     fields.insert(
         "credentials".into(),
         json!(seal(plain.to_string().as_bytes())),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::broker::Endpoint;
-use crate::spec::{BindingSpec, FunctionSpec, SystemPackage};
+use crate::spec::{BindingSpec, BrokerLimits, FunctionSpec, SystemPackage};
 use crate::{
     Actor, BindingId, Due, InstanceId, KeyId, Name, OrgName, RequestId, ResourceKey, RevisionId,
     Sealed, Seq, Timestamp,
@@ -63,6 +63,13 @@ pub struct ServiceTarget {
     pub credentials: Sealed,
     /// PEM certificates to trust; may be empty.
     pub ca: String,
+    /// The API version that it answered to; none when that is not known yet.
+    pub api_version: Option<String>,
+    /// How hard it may be worked.
+    pub limits: BrokerLimits,
+    /// Its circuit is open: nothing is sent before this moment, and one request at a time after it,
+    /// until one is answered.
+    pub paused_until: Option<Timestamp>,
 }
 
 /// What every request about an instance says.
@@ -82,6 +89,26 @@ pub struct ServiceCall {
     pub plan_id: String,
     /// On whose behalf.
     pub actor: Actor,
+    /// Nobody waits for it: what a failed request may have left is being removed. Sent after all
+    /// else, and without anyone's identity.
+    pub background: bool,
+}
+
+/// What is to change of an instance; what is not named stays (section Updating a Service Instance).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpdateCall {
+    /// The broker's id of the plan to change to.
+    pub plan_id: Option<String>,
+    /// Parameters that were asked for in this update; null for none.
+    pub parameters: Value,
+    /// Secrets to merge into the parameters, later ones winning.
+    pub secret_parameters: Vec<Sealed>,
+    /// The schema of the merged parameters; null for any.
+    pub schema: Value,
+    /// The `maintenance_info.version` to change to.
+    pub maintenance_version: Option<String>,
+    /// The one that the instance has.
+    pub previous_maintenance_version: Option<String>,
 }
 
 /// A layer of dependencies to be built.
@@ -126,16 +153,20 @@ pub struct TimerRequest {
 pub enum Effect {
     /// Another resource may go on: look at it.
     Proceed(ResourceKey),
-    /// A binding is wanted for the instance of the same name.
+    /// A binding is wanted for an instance.
     CreateBinding {
         /// The binding.
         key: ResourceKey,
         /// The instance.
         instance: InstanceId,
+        /// The instance, by name.
+        owner: Name,
+        /// The function that it is for alone; none for the binding that every instance has.
+        function: Option<Name>,
         /// How to bind.
         spec: BindingSpec,
     },
-    /// The binding is to go, because its instance is going.
+    /// The binding is to go, because its instance or its function is going.
     DeleteBinding(ResourceKey),
     /// The binding is to be ended on record, because its instance was.
     AbandonBinding {
@@ -150,6 +181,8 @@ pub enum Effect {
     Timer(TimerRequest),
     /// A data key is to be erased, so that what it sealed can never be read again.
     EraseKey(KeyId),
+    /// A broker's catalog is stale: it is to be read soon.
+    RefreshCatalog(ResourceKey),
     /// A broker's catalog is to be read.
     ReadCatalog {
         /// The broker.
@@ -169,6 +202,24 @@ pub enum Effect {
         secret_parameters: Vec<Sealed>,
         /// The plan's schema of the merged parameters; null for any.
         schema: Value,
+        /// The plan's `maintenance_info.version`.
+        maintenance_version: Option<String>,
+    },
+    /// An instance that exists at the broker is to be looked at, in order to take it on record.
+    FetchInstance {
+        /// The broker.
+        target: ServiceTarget,
+        /// What the request says.
+        call: ServiceCall,
+    },
+    /// An instance is to be updated.
+    UpdateInstance {
+        /// The broker.
+        target: ServiceTarget,
+        /// What the request says; its plan is the one before the update.
+        call: ServiceCall,
+        /// What is to change.
+        update: UpdateCall,
     },
     /// A broker is to be asked how an operation on an instance is going.
     PollInstance {
@@ -194,6 +245,8 @@ pub enum Effect {
         call: ServiceCall,
         /// The binding at the broker.
         binding: BindingId,
+        /// The binding that it takes the place of (section Binding Rotation).
+        predecessor: Option<BindingId>,
         /// Parameters; null for none.
         parameters: Value,
         /// Secrets to merge into the parameters, later ones winning.
@@ -262,8 +315,11 @@ impl Effect {
             | Self::Delete(_)
             | Self::Timer(_)
             | Self::EraseKey(_)
+            | Self::RefreshCatalog(_)
             | Self::ReadCatalog { .. }
             | Self::Provision { .. }
+            | Self::FetchInstance { .. }
+            | Self::UpdateInstance { .. }
             | Self::PollInstance { .. }
             | Self::Deprovision { .. }
             | Self::Bind { .. }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Spec;
-use crate::{CommandId, Rejection, ResourceKey, Seq, Timestamp};
+use crate::spec::{InstanceSpec, Spec};
+use crate::{CommandId, InstanceId, Rejection, ResourceKey, Seq, Timestamp};
 
 /// Names of message headers. The facts of a message travel as CloudEvents 1.0 attributes in NATS
 /// binary mode; the rest is Dispatch's own.
@@ -99,6 +99,15 @@ pub enum Command {
     Abandon {
         /// Why; kept on record.
         reason: String,
+    },
+    /// Replace the credentials of a binding by new ones.
+    Rotate,
+    /// Take an instance on record that exists at the broker already.
+    Adopt {
+        /// What it is.
+        spec: InstanceSpec,
+        /// Its id at the broker.
+        instance: InstanceId,
     },
 }
 

@@ -82,6 +82,14 @@ uuid_id!(
     RunId
 );
 
+impl BindingId {
+    /// The data key that seals the credentials of this binding.
+    #[must_use]
+    pub fn data_key(self) -> crate::KeyId {
+        crate::KeyId(format!("binding-{self}"))
+    }
+}
+
 impl From<ResourceId> for InstanceId {
     fn from(id: ResourceId) -> Self {
         Self(id.0)

@@ -13,6 +13,7 @@ mod rejection;
 mod resource;
 mod run;
 mod sealed;
+mod service_use;
 mod status;
 mod time;
 
@@ -24,6 +25,7 @@ pub mod subject;
 pub use commit::{Cause, Commit, Recorded};
 pub use effect::{
     Effect, EffectId, FunctionLoad, ImageBuild, Role, ServiceCall, ServiceTarget, TimerRequest,
+    UpdateCall,
 };
 pub use envelope::{Actor, Command, CommandEnvelope, Deletion, Reply, header};
 pub use event::{

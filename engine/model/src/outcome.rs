@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{BoundCredentials, Offering, Progress, Provisioned, Verdict};
+use crate::broker::{
+    Aftermath, BoundCredentials, FetchedInstance, Offering, Progress, Provisioned, Verdict,
+};
 use crate::{RequestId, RevisionId};
 
 /// What came of an effect of a resource.
@@ -81,7 +83,7 @@ pub enum FunctionOutcome {
     },
 }
 
-/// Of `ReadCatalog`.
+/// Of `ReadCatalog`, and of any request: how the broker is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum BrokerOutcome {
     /// The catalog, with what could not be taken of it.
@@ -92,6 +94,8 @@ pub enum BrokerOutcome {
         offerings: Vec<Offering>,
         /// Malformed entries, each with the reason.
         refused: Vec<String>,
+        /// The API version that the broker answered to.
+        api_version: Option<String>,
     },
     /// 304: it is what was known.
     Unchanged,
@@ -100,6 +104,15 @@ pub enum BrokerOutcome {
         /// Why.
         reason: String,
     },
+    /// Requests to it fail, one after the other: it cannot be reached, or answers with errors.
+    Unwell {
+        /// What came of the last one.
+        reason: String,
+        /// How many in a row.
+        failures: u32,
+    },
+    /// It answers again.
+    Well,
 }
 
 /// Of the effects on an instance.
@@ -112,12 +125,30 @@ pub enum InstanceOutcome {
         /// What came back.
         verdict: Verdict<Provisioned>,
     },
+    /// Of `FetchInstance`. `Gone` when the broker does not have it.
+    Fetched {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<FetchedInstance>,
+    },
+    /// Of `UpdateInstance`.
+    UpdateAnswered {
+        /// The request.
+        request: RequestId,
+        /// What came back.
+        verdict: Verdict<Provisioned>,
+        /// How a failure leaves the instance.
+        aftermath: Aftermath,
+    },
     /// Of `PollInstance`.
     Polled {
         /// The request that began the operation.
         request: RequestId,
         /// What came back.
         progress: Progress,
+        /// How a failed update leaves the instance.
+        aftermath: Aftermath,
     },
     /// Of `Deprovision`.
     DeprovisionAnswered {

@@ -66,6 +66,15 @@ pub enum Filter {
         /// At most so many.
         limit: u32,
     },
+    /// What its broker says of an instance now, with what differs from what is on record. Answered
+    /// by a node that asks the broker; nothing is recorded.
+    Live {
+        /// The instance.
+        name: Name,
+    },
+    /// What may have been left at brokers and is being removed, oldest first. Answered by the node
+    /// from its state.
+    Orphans,
     /// Puts a dead letter back for another try. Done by the node, not by the views.
     Revive {
         /// The letter.

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::{ClientSealed, Kind, Name};
 
+pub use crate::service_use::{BindingChoice, ServiceUse};
+
 /// Labels of a resource.
 pub type Tags = BTreeMap<String, String>;
 
@@ -27,6 +29,8 @@ pub enum Spec {
     ServiceBroker(BrokerSpec),
     /// An instance of a service.
     ServiceInstance(InstanceSpec),
+    /// One more binding of an instance.
+    ServiceBinding(ServiceBindingSpec),
     /// An HTTP endpoint.
     API(ApiSpec),
     /// A tenant.
@@ -48,6 +52,7 @@ impl Spec {
             Self::Secret(_) => Kind::Secret,
             Self::ServiceBroker(_) => Kind::ServiceBroker,
             Self::ServiceInstance(_) => Kind::ServiceInstance,
+            Self::ServiceBinding(_) => Kind::ServiceBinding,
             Self::API(_) => Kind::API,
             Self::Organization(_) => Kind::Organization,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
@@ -136,7 +141,7 @@ pub struct FunctionSpec {
     pub secrets: Vec<Name>,
     /// Service instances whose credentials appear in `context.serviceBindings`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<Name>,
+    pub services: Vec<ServiceUse>,
     /// Milliseconds that a run may take; 0 for the node's own limit.
     #[serde(default)]
     pub timeout: u64,
@@ -210,14 +215,50 @@ pub struct BrokerSpec {
     /// The URL below which `/v2/catalog` lies.
     pub url: String,
     /// How to authenticate: a sealed JSON document, `{"basic":{"username":…,"password":…}}` or
-    /// `{"bearer":{"token":…}}`.
+    /// `{"bearer":{"token":…}}`, either with `"clientIdentity"`, a PEM certificate and its key; `{}`
+    /// for a broker that asks for nothing.
     pub credentials: ClientSealed,
     /// PEM certificates to trust instead of the system's; empty for the system's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca: String,
+    /// Who may use its classes.
+    #[serde(default)]
+    pub scope: Scope,
+    /// How hard it may be worked.
+    #[serde(default, skip_serializing_if = "BrokerLimits::is_default")]
+    pub limits: BrokerLimits,
     /// Labels.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
+}
+
+/// Who may use the classes of a broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The organization that the broker is registered in.
+    #[default]
+    Organization,
+    /// Every organization.
+    All,
+}
+
+/// Budgets of a broker; 0 means the node's own default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BrokerLimits {
+    /// Requests under way at once.
+    pub concurrent: u32,
+    /// Requests in a second.
+    pub per_second: u32,
+}
+
+impl BrokerLimits {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An instance of a service class in one of its plans.
@@ -237,6 +278,27 @@ pub struct InstanceSpec {
     /// How to bind it.
     #[serde(default)]
     pub binding: BindingSpec,
+    /// The `maintenance_info.version` that it is to have; empty for the plan's when it is
+    /// provisioned, and then for the one that it has.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub maintenance_version: String,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// One more binding of a service instance, besides the one that Dispatch makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceBindingSpec {
+    /// The instance, by name.
+    pub service_instance: Name,
+    /// Parameters of the binding: an object, or null for none.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub parameters: Value,
+    /// Secrets whose keys are merged into the parameters when they are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_parameters: Vec<Name>,
     /// Labels.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,

@@ -63,6 +63,8 @@ pub enum Alarm {
     },
     /// Read the broker's catalog again.
     RefreshCatalog,
+    /// Look whether a binding's credentials are to be replaced, or old ones to be unbound.
+    Renew,
 }
 
 impl Alarm {
@@ -73,6 +75,7 @@ impl Alarm {
             Self::Poll { .. } => "poll",
             Self::Retry { .. } => "retry",
             Self::RefreshCatalog => "refresh",
+            Self::Renew => "renew",
         }
     }
 }

@@ -67,6 +67,7 @@ impl Hands {
             | Effect::DeleteBinding(key)
             | Effect::Delete(key)
             | Effect::CreateBinding { key, .. }
+            | Effect::RefreshCatalog(key)
             | Effect::AbandonBinding { key, .. } => {
                 let ask = Ask::Nudge(Box::new(effect.clone()));
                 self.record(key.clone(), ask, ctx).await
@@ -75,6 +76,8 @@ impl Hands {
             Effect::EraseKey(key) => self.vault.erase(key).await.map_err(|error| later(&error)),
             Effect::ReadCatalog { .. }
             | Effect::Provision { .. }
+            | Effect::FetchInstance { .. }
+            | Effect::UpdateInstance { .. }
             | Effect::PollInstance { .. }
             | Effect::Deprovision { .. }
             | Effect::Bind { .. }
@@ -158,6 +161,8 @@ impl Hands {
 fn fingerprint(effect: &Effect) -> String {
     let which = match effect {
         Effect::Provision { call, .. }
+        | Effect::FetchInstance { call, .. }
+        | Effect::UpdateInstance { call, .. }
         | Effect::PollInstance { call, .. }
         | Effect::Deprovision { call, .. }
         | Effect::Bind { call, .. }
@@ -174,6 +179,7 @@ fn fingerprint(effect: &Effect) -> String {
         | Effect::CreateBinding { .. }
         | Effect::DeleteBinding(_)
         | Effect::AbandonBinding { .. }
+        | Effect::RefreshCatalog(_)
         | Effect::Delete(_)
         | Effect::Timer(_)
         | Effect::EraseKey(_) => String::new(),
@@ -188,6 +194,9 @@ fn word(effect: &Effect) -> &'static str {
         Effect::CreateBinding { .. } => "create binding",
         Effect::DeleteBinding(_) => "delete binding",
         Effect::AbandonBinding { .. } => "abandon binding",
+        Effect::RefreshCatalog(_) => "refresh catalog",
+        Effect::FetchInstance { .. } => "fetch instance",
+        Effect::UpdateInstance { .. } => "update instance",
         Effect::Delete(_) => "delete",
         Effect::Timer(_) => "timer",
         Effect::EraseKey(_) => "erase key",

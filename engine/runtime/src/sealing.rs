@@ -69,12 +69,18 @@ fn secret_of(command: &Command) -> Option<(&ClientSealed, Fits)> {
             | Spec::Image(_)
             | Spec::Function(_)
             | Spec::ServiceInstance(_)
+            | Spec::ServiceBinding(_)
             | Spec::API(_)
             | Spec::Organization(_)
             | Spec::ServiceAccount(_)
             | Spec::Application(_) => None,
         },
-        Command::Delete(_) | Command::Refresh | Command::Retry | Command::Abandon { .. } => None,
+        Command::Delete(_)
+        | Command::Refresh
+        | Command::Retry
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => None,
     }
 }
 

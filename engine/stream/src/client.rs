@@ -218,6 +218,8 @@ fn kind_of(command: &Command) -> &'static str {
         Command::Refresh => "dispatch.command.Refresh",
         Command::Retry => "dispatch.command.Retry",
         Command::Abandon { .. } => "dispatch.command.Abandon",
+        Command::Rotate => "dispatch.command.Rotate",
+        Command::Adopt { .. } => "dispatch.command.Adopt",
     }
 }
 

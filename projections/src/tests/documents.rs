@@ -239,6 +239,7 @@ fn credentials_are_a_secret_from_bound_until_unbound() {
             "azure-pg",
             BindingEvent::UnbindRequested {
                 request: request(4),
+                replaced: None,
                 attempt: 1,
             },
         );
@@ -247,6 +248,7 @@ fn credentials_are_a_secret_from_bound_until_unbound() {
         "azure-pg",
         BindingEvent::Unbound {
             request: request(4),
+            replaced: None,
         },
     );
     assert_eq!(names(&tape), [stored]);
@@ -407,6 +409,9 @@ fn wanted() -> BindingEvent {
     BindingEvent::Created {
         id: id("binding"),
         instance: instance_id(),
+        owner: None,
+        function: None,
+        tags: engine_model::spec::Tags::new(),
         spec,
     }
 }

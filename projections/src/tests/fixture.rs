@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine_model::broker::{BoundCredentials, Endpoint, Offering, Plan, PlanSchemas};
+use engine_model::broker::{BoundCredentials, BoundExtras, Endpoint, Offering, Plan, PlanSchemas};
 use engine_model::spec::*;
 use engine_model::*;
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ pub(super) fn function_spec() -> FunctionSpec {
             output: Value::Null,
         },
         secrets: vec![name("open-sesame")],
-        services: vec![name("azure-pg")],
+        services: vec![ServiceUse::shared(name("azure-pg"))],
         timeout: 0,
         network: NetworkPolicy::Services,
         memory: 0,
@@ -231,6 +231,7 @@ pub(super) fn instance_spec() -> InstanceSpec {
         parameters: json!({"location": "westus"}),
         secret_parameters: vec![],
         binding: BindingSpec::default(),
+        maintenance_version: String::new(),
         tags: tags(),
     }
 }
@@ -284,10 +285,13 @@ pub(super) fn provision_requested(bindable: bool) -> InstanceEvent {
     InstanceEvent::ProvisionRequested {
         request: request(1),
         attempt: 1,
+        instance: None,
         broker: name("azure"),
+        broker_org: None,
         service_id: "service-1".into(),
         plan_id: "plan-1".into(),
         bindable,
+        maintenance_version: None,
         deadline: Timestamp(START + 3_600_000),
     }
 }
@@ -298,6 +302,8 @@ pub(super) fn registered() -> BrokerEvent {
         url: "http://127.0.0.1:8080".into(),
         credentials: sealed("broker"),
         ca: String::new(),
+        scope: Scope::Organization,
+        limits: BrokerLimits::default(),
         tags: tags(),
     }
 }
@@ -309,6 +315,9 @@ pub(super) fn bound() -> BoundCredentials {
             host: "127.0.0.1".into(),
             port: 5432,
         }],
+        expires_at: None,
+        renew_before: None,
+        extras: BoundExtras::default(),
     }
 }
 
@@ -407,6 +416,7 @@ fn services(tape: &mut Tape) {
                 etag: None,
                 classes: vec!["azure-postgresql".into()],
                 refused: vec![],
+                api_version: None,
                 next_at: Timestamp(START + 600_000),
             },
         )
@@ -422,6 +432,9 @@ fn services(tape: &mut Tape) {
             BindingEvent::Created {
                 id: id("binding"),
                 instance: instance_id(),
+                owner: None,
+                function: None,
+                tags: Tags::new(),
                 spec: BindingSpec::default(),
             },
         )

@@ -112,6 +112,7 @@ fn tape_of(steps: &[(u8, u8)]) -> Tape {
                 &name,
                 BindingEvent::Unbound {
                     request: request(1),
+                    replaced: None,
                 },
             ),
             _ => tape.commit(taken.key.kind, &name, taken.events.clone()),

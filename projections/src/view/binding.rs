@@ -120,7 +120,10 @@ impl View for Bindings {
 
 fn evolve(row: Option<Row>, at: Timestamp, event: &BindingEvent) -> Option<Row> {
     use BindingEvent as E;
-    if let E::Created { id, instance, spec } = event {
+    if let E::Created {
+        id, instance, spec, ..
+    } = event
+    {
         let (id, instance, spec) = (*id, *instance, spec.clone());
         return Some(Row {
             id,
@@ -138,6 +141,16 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BindingEvent) -> Option<Row> 
         life,
     } = row?;
     let life = match event {
+        E::RotateRequested { .. }
+        | E::Rotated { .. }
+        | E::RotateFailed { .. }
+        | E::OrphanAbandoned { .. }
+        | E::UnbindRequested {
+            replaced: Some(_), ..
+        }
+        | E::Unbound {
+            replaced: Some(_), ..
+        } => life,
         E::Created { .. } | E::Unbound { .. } | E::Deleted | E::Abandoned { .. } => return None,
         E::BindRequested { .. } => life.requested(Work::Bind, at),
         E::OperationAccepted { next_at, .. } => life.operate(|op| op.underway(None, *next_at)),

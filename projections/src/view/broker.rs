@@ -197,6 +197,7 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BrokerEvent) -> Option<Row> {
             };
             Some(Row { catalog, ..row })
         }
+        E::CircuitOpened { .. } | E::CircuitClosed => Some(row),
         E::DeleteRequested => Some(Row { going: true, ..row }),
     }
 }

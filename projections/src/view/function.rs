@@ -1,6 +1,6 @@
 //! Functions. The last loaded revision serves until a newer one is loaded.
 
-use engine_model::spec::{FunctionSchema, FunctionSpec, NetworkPolicy};
+use engine_model::spec::{FunctionSchema, FunctionSpec, NetworkPolicy, ServiceUse};
 use engine_model::{
     Commit, Event, FunctionEvent, FunctionId, Kind, Name, OrgName, RevisionId, Status, Timestamp,
 };
@@ -43,7 +43,7 @@ pub struct FunctionDocument {
     /// Secrets that it sees.
     pub secrets: Vec<Name>,
     /// Service instances that it uses.
-    pub services: Vec<Name>,
+    pub services: Vec<ServiceUse>,
     /// How far it has come.
     pub status: Status,
     /// Labels.

@@ -288,6 +288,18 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> Option<Row>
             reason, next_at, ..
         } => life.removal_failed(reason, *next_at),
         E::OrphanRemoved { .. } => life.orphan_removed(),
+        E::AdoptRequested {
+            bindable, broker, ..
+        } => {
+            row.bindable = *bindable;
+            row.broker = Some(broker.to_string());
+            life.requested(Work::Provision, at)
+        }
+        E::UpdateProposed { .. }
+        | E::UpdateRequested { .. }
+        | E::Updated { .. }
+        | E::UpdateFailed { .. }
+        | E::Relabelled { .. } => life,
     };
     Some(row)
 }

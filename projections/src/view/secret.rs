@@ -165,7 +165,13 @@ fn fold_binding(
     let (org, binding) = (&commit.key.org, commit.key.name.as_str());
     let hidden = format!("~{binding}");
     match event {
-        E::Created { id, instance, .. } => {
+        // The secret named by the instance's id holds the credentials of the instance's own binding.
+        E::Created {
+            id,
+            instance,
+            owner: None,
+            ..
+        } => {
             let known = Row::Binding {
                 id: *id,
                 instance: *instance,
@@ -184,13 +190,21 @@ fn fold_binding(
                 })
             })
         }
-        E::Unbound { .. } | E::Deleted | E::Abandoned { .. } => {
+        E::Unbound { replaced: None, .. } | E::Deleted | E::Abandoned { .. } => {
             if let Some((_, instance)) = known(rows, org, &hidden)? {
                 rows.evolve(org, &instance.to_string(), |_| None)?;
             }
             rows.evolve(org, &hidden, |_| None)
         }
-        E::BindRequested { .. }
+        E::Created { owner: Some(_), .. }
+        | E::Unbound {
+            replaced: Some(_), ..
+        }
+        | E::BindRequested { .. }
+        | E::RotateRequested { .. }
+        | E::Rotated { .. }
+        | E::RotateFailed { .. }
+        | E::OrphanAbandoned { .. }
         | E::OperationAccepted { .. }
         | E::OperationProgressed { .. }
         | E::OperationDelayed { .. }

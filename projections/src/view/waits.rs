@@ -49,8 +49,8 @@ pub(crate) fn of_function(
     for name in &spec.secrets {
         missing.extend(secret(reader, org, name)?);
     }
-    for name in &spec.services {
-        missing.extend(service(reader, org, name)?);
+    for used in &spec.services {
+        missing.extend(service(reader, org, &used.instance)?);
     }
     Ok(missing)
 }

@@ -22,15 +22,14 @@ pub(super) fn settle<T, U>(answer: Answer<T>) -> Result<T, Verdict<U>> {
         Answer::Rejected(refusal) => Verdict::Rejected {
             reason: told(&refusal),
         },
-        Answer::MaintenanceConflict(refusal) => Verdict::Rejected {
-            reason: format!(
-                "{}; refresh the broker's catalog and ask again",
-                told(&refusal)
-            ),
+        Answer::MaintenanceConflict(refusal) => Verdict::Again {
+            reason: told(&refusal),
+            stale_catalog: true,
         },
-        // Every request accepts that already, so asking again would change nothing.
-        Answer::AsyncRequired => Verdict::Rejected {
+        // Every request accepts that already; the broker may see it the next time.
+        Answer::AsyncRequired => Verdict::Again {
             reason: "AsyncRequired: the broker does not see that it may take its time".to_owned(),
+            stale_catalog: false,
         },
         Answer::Busy { retry_after } => Verdict::Busy {
             reason: "the broker is busy with this resource".to_owned(),
@@ -61,6 +60,7 @@ pub(super) fn reason(verdict: Verdict<()>) -> String {
     match verdict {
         Verdict::Rejected { reason }
         | Verdict::Busy { reason, .. }
+        | Verdict::Again { reason, .. }
         | Verdict::NotSent { reason }
         | Verdict::Unknown { reason, .. } => reason,
         Verdict::Done(()) | Verdict::Accepted { .. } | Verdict::Gone => {

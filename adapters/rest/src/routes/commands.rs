@@ -137,6 +137,8 @@ fn concerns_everyone(filter: &Filter) -> bool {
         | Filter::History { .. }
         | Filter::Run { .. }
         | Filter::Runs { .. }
+        | Filter::Live { .. }
+        | Filter::Orphans
         | Filter::Info => false,
     }
 }

@@ -4,7 +4,10 @@
 //!  Reading ──read──► Read ──refresh, update──► Reading
 //!     └────failed──► Failed ──────────────────────┘
 //! ```
+//!
+//! Its circuit is open while its requests fail one after the other.
 
+use engine_model::spec::{BrokerLimits, Scope};
 use engine_model::{BrokerEvent, ResourceId, Sealed, Timestamp};
 
 use super::{Illegal, Leftover, Scene};
@@ -16,6 +19,10 @@ pub(crate) struct Broker {
     pub(crate) url: String,
     pub(crate) credentials: Sealed,
     pub(crate) ca: String,
+    pub(crate) scope: Scope,
+    pub(crate) limits: BrokerLimits,
+    pub(crate) api_version: Option<String>,
+    pub(crate) circuit: Option<Circuit>,
     pub(crate) etag: Option<String>,
     /// Names of the classes of the catalog as it was last read.
     pub(crate) classes: Vec<String>,
@@ -23,6 +30,16 @@ pub(crate) struct Broker {
     pub(crate) catalog: Catalog,
     /// Whether it goes as soon as its instances are gone.
     pub(crate) deleting: bool,
+}
+
+/// Nothing is sent for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Circuit {
+    pub(crate) reason: String,
+    pub(crate) failures: u32,
+    /// Counts the openings since it last answered, from 1.
+    pub(crate) opened: u32,
+    pub(crate) until: Timestamp,
 }
 
 /// How the catalog stands.
@@ -52,6 +69,8 @@ impl Broker {
                 url,
                 credentials,
                 ca,
+                scope,
+                limits,
                 ..
             } = event
             else {
@@ -62,6 +81,10 @@ impl Broker {
                 url: url.clone(),
                 credentials: credentials.clone(),
                 ca: ca.clone(),
+                scope: *scope,
+                limits: *limits,
+                api_version: None,
+                circuit: None,
                 etag: None,
                 classes: Vec::new(),
                 refused: Vec::new(),
@@ -75,6 +98,8 @@ impl Broker {
                 url,
                 credentials,
                 ca,
+                scope,
+                limits,
                 ..
             } => {
                 if credentials.key != state.credentials.key {
@@ -84,6 +109,11 @@ impl Broker {
                 state.url.clone_from(url);
                 state.credentials = credentials.clone();
                 state.ca.clone_from(ca);
+                state.scope = *scope;
+                state.limits = *limits;
+                // It may be another one, or well again.
+                state.api_version = None;
+                state.circuit = None;
                 state.etag = None;
                 state.catalog = Catalog::Reading { since: scene.at };
             }
@@ -94,8 +124,10 @@ impl Broker {
                 etag,
                 classes,
                 refused,
+                api_version,
                 next_at,
             } => {
+                state.api_version.clone_from(api_version);
                 state.etag.clone_from(etag);
                 state.classes.clone_from(classes);
                 state.refused.clone_from(refused);
@@ -112,6 +144,20 @@ impl Broker {
                     next_at: *next_at,
                 };
             }
+            BrokerEvent::CircuitOpened {
+                reason,
+                failures,
+                opened,
+                until,
+            } => {
+                state.circuit = Some(Circuit {
+                    reason: reason.clone(),
+                    failures: *failures,
+                    opened: *opened,
+                    until: *until,
+                });
+            }
+            BrokerEvent::CircuitClosed => state.circuit = None,
             BrokerEvent::DeleteRequested => state.deleting = true,
             BrokerEvent::Deleted => {
                 scene.leftovers.push(Leftover::Key(state.credentials.key));

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use engine_model::spec::FunctionSpec;
+use engine_model::spec::{FunctionSpec, ServiceUse};
 use engine_model::{FunctionEvent, FunctionId, FunctionLoad, RevisionId, Timestamp};
 
 use super::{Illegal, Leftover, Scene};
@@ -46,6 +46,12 @@ pub(crate) enum Stage {
 }
 
 impl Function {
+    /// The instances that it uses, as it is and as it is to be.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = &ServiceUse> {
+        let serving = self.serving.iter().flat_map(|load| &load.spec.services);
+        self.spec.services.iter().chain(serving)
+    }
+
     pub(crate) fn evolve(
         state: Option<Self>,
         event: &FunctionEvent,

@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(crate) struct Packed(Option<Box<str>>);
 
 impl Packed {
-    fn of(value: &Value) -> Self {
+    pub(crate) fn of(value: &Value) -> Self {
         Self((!value.is_null()).then(|| value.to_string().into()))
     }
 
@@ -50,6 +50,33 @@ impl Wish {
             secrets: spec.secret_parameters.clone().into(),
             binding: BindingWish::of(&spec.binding),
         }
+    }
+}
+
+impl Wish {
+    /// What it is once an update has succeeded: parameters of the update win, key by key.
+    pub(crate) fn updated(&self, plan: Option<&str>, parameters: &Value, secrets: &[Name]) -> Self {
+        let mut next = self.clone();
+        if let Some(plan) = plan {
+            next.plan = plan.into();
+        }
+        if let Value::Object(changed) = parameters {
+            let mut all = match self.parameters.value() {
+                Value::Object(all) => all,
+                _ => serde_json::Map::new(),
+            };
+            all.extend(changed.clone());
+            next.parameters = Packed::of(&Value::Object(all));
+        }
+        let mut names = self.secrets.to_vec();
+        names.extend(
+            secrets
+                .iter()
+                .filter(|new| !self.secrets.contains(new))
+                .cloned(),
+        );
+        next.secrets = names.into();
+        next
     }
 }
 

@@ -1,11 +1,12 @@
 //! Service brokers.
 
-use engine_model::spec::{BrokerSpec, Spec};
-use engine_model::{BrokerEvent, Command, Event, Rejection};
+use engine_model::spec::{BrokerSpec, Scope, Spec};
+use engine_model::{BrokerEvent, Command, Event, Rejection, ResourceKey};
 
 use super::{Ask, Decision, delete};
 use crate::aggregate::broker::Catalog;
 use crate::refuse;
+use crate::world::World;
 
 pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
     let event = match ask.command {
@@ -17,6 +18,8 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
                 url: trimmed(&spec.url),
                 credentials: super::secret::sealed(ask)?,
                 ca: spec.ca.clone(),
+                scope: scope(ask, spec)?,
+                limits: spec.limits,
                 tags: spec.tags.clone(),
             }
         }
@@ -27,6 +30,8 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
                 url: trimmed(&spec.url),
                 credentials: super::secret::sealed(ask)?,
                 ca: spec.ca.clone(),
+                scope: scope(ask, spec)?,
+                limits: spec.limits,
                 tags: spec.tags.clone(),
             }
         }
@@ -36,21 +41,60 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         }
         Command::Retry => {
             ask.must_be_there()?;
-            let failed = ask
-                .world
-                .broker(ask.key)
-                .is_some_and(|broker| matches!(broker.catalog, Catalog::Failed { .. }));
+            let failed = ask.world.broker(ask.key).is_some_and(|broker| {
+                matches!(broker.catalog, Catalog::Failed { .. }) || broker.circuit.is_some()
+            });
             if !failed {
                 return Err(refuse::not_ready(ask.key, "nothing has failed"));
             }
             BrokerEvent::RefreshRequested
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
-        Command::Create(_) | Command::Update(_) | Command::Abandon { .. } => {
+        Command::Create(_)
+        | Command::Update(_)
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => {
             return Err(ask.unknown());
         }
     };
     Ok(Decision::of(ask.key, vec![Event::ServiceBroker(event)]))
+}
+
+/// The organization whose brokers may serve all others.
+const COMMON_ORG: &str = "dispatch";
+
+/// Who may use its classes. A broker is given others' parameters, so that not everyone may offer
+/// to everyone; nor may its classes be withdrawn from those who use them.
+fn scope(ask: &Ask<'_>, spec: &BrokerSpec) -> Result<Scope, Rejection> {
+    let org = &ask.key.org;
+    if spec.scope == Scope::All && org.as_str() != COMMON_ORG {
+        let why = format!(
+            "'all' can be given in organization {COMMON_ORG} only, not in {org}; use 'organization'"
+        );
+        return Err(refuse::invalid("scope", &why));
+    }
+    if spec.scope == Scope::Organization {
+        let elsewhere: Vec<_> = delete::users(ask.world, ask.key)
+            .into_iter()
+            .filter(|user| user.org != *org)
+            .collect();
+        if !elsewhere.is_empty() {
+            return Err(refuse::in_use(ask.key, &elsewhere));
+        }
+    }
+    Ok(spec.scope)
+}
+
+/// Its catalog was found stale: it is read, unless that is under way.
+pub(crate) fn refresh(world: &World, key: &ResourceKey) -> Decision {
+    match world.broker(key) {
+        Some(broker) if !broker.deleting && !matches!(broker.catalog, Catalog::Reading { .. }) => {
+            let event = Event::ServiceBroker(BrokerEvent::RefreshRequested);
+            Decision::of(key, vec![event])
+        }
+        Some(_) | None => Decision::nothing(),
+    }
 }
 
 fn trimmed(url: &str) -> String {

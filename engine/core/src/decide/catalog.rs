@@ -38,9 +38,18 @@ pub(crate) fn learn(
             etag,
             offerings,
             refused,
-        } => read(world, key, broker, etag.clone(), offerings, refused, now),
+            api_version,
+        } => {
+            let version = (etag.clone(), api_version.clone());
+            read(world, key, broker, version, offerings, refused, now)
+        }
         BrokerOutcome::Unchanged => own(key, known(broker, now)),
         BrokerOutcome::Failed { reason } => own(key, failed(key, broker, reason, now)),
+        BrokerOutcome::Unwell { reason, failures } => unwell(key, broker, reason, *failures, now),
+        BrokerOutcome::Well => match broker.circuit {
+            Some(_) => own(key, BrokerEvent::CircuitClosed),
+            None => Decision::nothing(),
+        },
     }
 }
 
@@ -57,6 +66,33 @@ pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
     }
 }
 
+/// How many requests fail in a row before nothing is sent for a while.
+const FAILURES: u32 = 5;
+
+/// Opens the circuit, or opens it again when the first request after a pause has failed as well.
+fn unwell(
+    key: &ResourceKey,
+    broker: &Broker,
+    reason: &str,
+    failures: u32,
+    now: Timestamp,
+) -> Decision {
+    let opened = match &broker.circuit {
+        Some(circuit) if now < circuit.until => return Decision::nothing(),
+        Some(circuit) => circuit.opened.saturating_add(1),
+        None if failures < FAILURES => return Decision::nothing(),
+        None => 1,
+    };
+    let scatter = RequestId::derived(format_args!("{key}:circuit"));
+    let event = BrokerEvent::CircuitOpened {
+        reason: reason.to_owned(),
+        failures,
+        opened,
+        until: pace::again_at(now, pace::CIRCUIT, scatter, opened, None),
+    };
+    own(key, event)
+}
+
 fn own(key: &ResourceKey, event: BrokerEvent) -> Decision {
     Decision::of(key, vec![Event::ServiceBroker(event)])
 }
@@ -66,6 +102,7 @@ fn known(broker: &Broker, now: Timestamp) -> BrokerEvent {
         etag: broker.etag.clone(),
         classes: broker.classes.clone(),
         refused: broker.refused.clone(),
+        api_version: broker.api_version.clone(),
         next_at: now.plus_ms(pace::CATALOG_MS),
     }
 }
@@ -87,7 +124,7 @@ fn read(
     world: &World,
     key: &ResourceKey,
     broker: &Broker,
-    etag: Option<String>,
+    (etag, api_version): (Option<String>, Option<String>),
     offerings: &[Offering],
     malformed: &[String],
     now: Timestamp,
@@ -115,6 +152,7 @@ fn read(
         etag,
         classes: taken.keys().map(Name::to_string).collect(),
         refused,
+        api_version,
         next_at: now.plus_ms(pace::CATALOG_MS),
     };
     writes.add(key, vec![Event::ServiceBroker(event)]);

@@ -11,6 +11,7 @@ use engine_model::{
 };
 
 use super::Decision;
+use crate::aggregate::binding::Binding;
 use crate::refuse;
 use crate::state::State;
 use crate::world::{Key, World};
@@ -28,6 +29,12 @@ pub(crate) fn users(world: &World, key: &ResourceKey) -> Vec<Key> {
     using(world, key).iter().filter(staying).cloned().collect()
 }
 
+/// Whether a binding is someone's own wish. All others go with their instance or function, and
+/// keep nobody from deleting anything.
+pub(crate) fn is_wished(binding: &Binding) -> bool {
+    binding.owner.is_some() && binding.function.is_none()
+}
+
 /// Those that use `key`, in order.
 fn using(world: &World, key: &ResourceKey) -> BTreeSet<Key> {
     let mut users: BTreeSet<Key> = match key.kind {
@@ -42,6 +49,9 @@ fn using(world: &World, key: &ResourceKey) -> BTreeSet<Key> {
         // Its credentials are also a secret, by its id.
         users.extend(world.users(&key.neighbour(Kind::Secret, &secret)).cloned());
     }
+    users.retain(|user| {
+        user.kind != Kind::ServiceBinding || world.binding(user).is_some_and(is_wished)
+    });
     users
 }
 
@@ -127,7 +137,8 @@ fn alone(world: &World, org: &ResourceKey) -> bool {
 pub(crate) fn along(world: &World, key: &ResourceKey, now: Timestamp) -> Decision {
     let decision = match key.kind {
         Kind::ServiceInstance => super::instance::delete(world, key, true, now),
-        Kind::ServiceBinding | Kind::ServiceClass | Kind::Run => Ok(Decision::nothing()),
+        Kind::ServiceBinding => super::binding::delete(world, key, true, now),
+        Kind::ServiceClass | Kind::Run => Ok(Decision::nothing()),
         _ => ask(world, key, true),
     };
     // A refusal means that it is gone already.
@@ -151,9 +162,12 @@ pub(crate) fn next(world: &World, key: &ResourceKey) -> Decision {
 
 /// Whether instances go before it.
 fn waits(world: &World, key: &ResourceKey) -> bool {
-    using(world, key)
-        .iter()
-        .any(|user| user.kind == Kind::ServiceInstance)
+    using(world, key).iter().any(|user| takes_time(user.kind))
+}
+
+/// Whether the end of a resource of this kind takes a broker.
+fn takes_time(kind: Kind) -> bool {
+    matches!(kind, Kind::ServiceInstance | Kind::ServiceBinding)
 }
 
 /// Commits of one decision, each resource once, users before what they use.
@@ -167,7 +181,7 @@ impl Writes {
     /// Ends all that uses `key` and can end at once.
     pub(crate) fn users_of(&mut self, world: &World, key: &ResourceKey) {
         for user in users(world, key) {
-            if user.kind != Kind::ServiceInstance && self.seen.insert((*user).clone()) {
+            if !takes_time(user.kind) && self.seen.insert((*user).clone()) {
                 self.users_of(world, &user);
                 self.own(world, &user);
             }

@@ -1,7 +1,9 @@
 //! Functions: loaded when all that they name is there, and again when it changes.
 
+use std::collections::BTreeSet;
+
 use engine_model::broker::Endpoint;
-use engine_model::spec::{FunctionSpec, Source, Spec};
+use engine_model::spec::{BindingChoice, FunctionSpec, Source, Spec};
 use engine_model::{
     Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind, Name,
     Rejection, ResourceKey, RevisionId,
@@ -10,9 +12,10 @@ use engine_model::{
 use super::{Ask, Decision, delete};
 use crate::aggregate::function::{Function, Stage};
 use crate::aggregate::image;
+use crate::aggregate::instance::Instance;
 use crate::refuse;
 use crate::schema;
-use crate::service::{Service, service};
+use crate::service::{Service, service, shared};
 use crate::world::{World, as_instance};
 
 /// Largest source that a document carries itself, in characters: a commit must fit a message of
@@ -45,7 +48,12 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             retry(ask)?
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
-        Command::Create(_) | Command::Update(_) | Command::Refresh | Command::Abandon { .. } => {
+        Command::Create(_)
+        | Command::Update(_)
+        | Command::Refresh
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => {
             return Err(ask.unknown());
         }
     };
@@ -106,8 +114,15 @@ fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
     for secret in &spec.secrets {
         refuse::unless_going(ask.world, &key.neighbour(Kind::Secret, secret))?;
     }
-    for instance in &spec.services {
+    let mut instances = BTreeSet::new();
+    for used in &spec.services {
+        let instance = &used.instance;
         refuse::unless_going(ask.world, &key.neighbour(Kind::ServiceInstance, instance))?;
+        if !instances.insert(instance) {
+            let why =
+                format!("service instance {instance} is named twice; name one of its bindings");
+            return Err(refuse::invalid("services", why));
+        }
     }
     Ok(())
 }
@@ -175,8 +190,8 @@ pub(crate) fn wanted(
         }
     }
     let mut endpoints = Vec::new();
-    for name in &spec.services {
-        match service(world, &key.neighbour(Kind::ServiceInstance, name)) {
+    for used in &spec.services {
+        match service(world, key, used) {
             Service::Bound(bound) => endpoints.extend(bound.endpoints.iter().cloned()),
             Service::Unbindable => {}
             Service::NotReady(_, reason) => missing.push(reason),
@@ -217,7 +232,7 @@ fn stored(world: &World, key: &ResourceKey, name: &Name) -> Result<(), String> {
     }
     let instance = as_instance(name).and_then(|id| world.instance_key(id));
     match instance.filter(|instance| instance.org == key.org) {
-        Some(instance) => match service(world, instance) {
+        Some(instance) => match shared(world, instance) {
             Service::Bound(_) => Ok(()),
             Service::Unbindable => Err(format!("service instance {name} has no credentials")),
             Service::NotReady(_, reason) => Err(reason),
@@ -253,6 +268,25 @@ pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
         Some(newest) if made_of(newest, &wanted) => Vec::new(),
         Some(_) | None => vec![load(function.id, function.number + 1, wanted)],
     }
+}
+
+/// The bindings of its own that it lacks, each with its instance.
+pub(crate) fn own_bindings<'a>(
+    world: &'a World,
+    key: &'a ResourceKey,
+    function: &'a Function,
+) -> impl Iterator<Item = (ResourceKey, &'a Instance, &'a Name)> {
+    let own = function
+        .spec
+        .services
+        .iter()
+        .filter(|used| used.binding == BindingChoice::Own);
+    own.filter_map(move |used| {
+        let binding = key.neighbour(Kind::ServiceBinding, &used.binding_name(&key.name));
+        let instance = world.instance(&key.neighbour(Kind::ServiceInstance, &used.instance))?;
+        let lacks = super::binding::is_wanted(instance) && world.binding(&binding).is_none();
+        lacks.then_some((binding, instance, &used.instance))
+    })
 }
 
 /// What a waiting function waits for.

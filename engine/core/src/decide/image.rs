@@ -32,7 +32,12 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             retry(ask)?
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
-        Command::Create(_) | Command::Update(_) | Command::Refresh | Command::Abandon { .. } => {
+        Command::Create(_)
+        | Command::Update(_)
+        | Command::Refresh
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => {
             return Err(ask.unknown());
         }
     };

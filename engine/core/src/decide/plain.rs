@@ -20,7 +20,11 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             update(ask, spec)?
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
-        Command::Refresh | Command::Retry | Command::Abandon { .. } => return Err(ask.unknown()),
+        Command::Refresh
+        | Command::Retry
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => return Err(ask.unknown()),
     };
     Ok(Decision::of(ask.key, vec![event]))
 }
@@ -45,6 +49,7 @@ fn create(ask: &Ask<'_>, spec: &Spec) -> Result<Event, Rejection> {
         | Spec::Secret(_)
         | Spec::ServiceBroker(_)
         | Spec::ServiceInstance(_)
+        | Spec::ServiceBinding(_)
         | Spec::API(_) => Err(ask.unknown()),
     }
 }
@@ -66,6 +71,7 @@ fn update(ask: &Ask<'_>, spec: &Spec) -> Result<Event, Rejection> {
         | Spec::Secret(_)
         | Spec::ServiceBroker(_)
         | Spec::ServiceInstance(_)
+        | Spec::ServiceBinding(_)
         | Spec::API(_) => Err(ask.unknown()),
     }
 }

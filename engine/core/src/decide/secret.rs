@@ -33,7 +33,9 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         | Command::Update(_)
         | Command::Refresh
         | Command::Retry
-        | Command::Abandon { .. } => return Err(ask.unknown()),
+        | Command::Abandon { .. }
+        | Command::Rotate
+        | Command::Adopt { .. } => return Err(ask.unknown()),
     };
     Ok(Decision::of(ask.key, vec![Event::Secret(event)]))
 }

@@ -12,6 +12,9 @@ use crate::pace::{self, Backoff, OPERATION_MS_MAX};
 
 type Changes<A, M> = Vec<Change<A, M>>;
 
+/// How often a request is repeated that the broker wants to be asked otherwise.
+pub(crate) const AGAIN_MAX: u32 = 5;
+
 /// The answer to a request to make it.
 pub(crate) fn answered<A, M, T>(
     life: &Life<A, M>,
@@ -52,6 +55,16 @@ pub(crate) fn answered<A, M, T>(
             past: Past::Maybe { .. } | Past::Unlikely,
             ..
         } if attempt.request == request && exists => vec![remove(life, id)],
+        Stage::Removing {
+            past: Past::Underway(op),
+            ..
+        } if op.request == request => match verdict {
+            Verdict::Done(given) => {
+                let made = made(given);
+                ended(life, id, Change::Made { request, made })
+            }
+            _ => Vec::new(),
+        },
         Stage::Waiting
         | Stage::Creating { .. }
         | Stage::Made { .. }
@@ -94,15 +107,28 @@ fn first_answer<A, M, T>(
         (Step::Asked | Step::Delayed { .. }, Verdict::Unknown { reason, orphan }) => {
             failed(reason, *orphan)
         }
+        (Step::Delayed { delays, .. }, Verdict::Again { reason, .. }) if *delays >= AGAIN_MAX => {
+            failed(reason, false)
+        }
         (
             Step::Asked | Step::Delayed { .. },
             Verdict::Busy { reason, .. } | Verdict::NotSent { reason },
         ) if now.since_ms(op.since) >= OPERATION_MS_MAX => {
             failed(&format!("given up after 7 days: {reason}"), false)
         }
-        (Step::Asked | Step::Delayed { .. }, Verdict::Busy { .. } | Verdict::NotSent { .. }) => {
-            delayed(op, verdict, now)
-        }
+        (
+            Step::Asked | Step::Delayed { .. },
+            Verdict::Busy { .. } | Verdict::NotSent { .. } | Verdict::Again { .. },
+        ) => delayed(op, verdict, now),
+    }
+}
+
+/// A creation has ended that its removal waited for: now it can be removed.
+fn ended<A, M>(life: &Life<A, M>, id: uuid::Uuid, how: Change<A, M>) -> Changes<A, M> {
+    if life.unfinished().is_some() {
+        vec![how, remove(life, id)]
+    } else {
+        vec![how]
     }
 }
 
@@ -130,15 +156,55 @@ pub(crate) fn removal_answered<A, M, T>(
             Step::Asked | Step::Delayed { .. },
             Verdict::Rejected { reason } | Verdict::Unknown { reason, .. },
         ) => vec![removal.failed(reason, now)],
-        (Step::Asked | Step::Delayed { .. }, Verdict::Busy { .. } | Verdict::NotSent { .. }) => {
-            delayed(removal.op, verdict, now)
-        }
+        (
+            Step::Asked | Step::Delayed { .. },
+            Verdict::Busy { .. } | Verdict::NotSent { .. } | Verdict::Again { .. },
+        ) => match removal.creation {
+            // It is refused while the broker makes it: that is waited for as closely as by a poll.
+            Some((creation, limit_ms)) if matches!(verdict, Verdict::Busy { .. }) => {
+                waiting(removal.op, creation, limit_ms, verdict_reason(verdict), now)
+            }
+            Some(_) | None => delayed(removal.op, verdict, now),
+        },
     }
+}
+
+fn verdict_reason<T>(verdict: &Verdict<T>) -> &str {
+    match verdict {
+        Verdict::Rejected { reason }
+        | Verdict::Busy { reason, .. }
+        | Verdict::Again { reason, .. }
+        | Verdict::NotSent { reason }
+        | Verdict::Unknown { reason, .. } => reason,
+        Verdict::Done(_) | Verdict::Accepted { .. } | Verdict::Gone => "",
+    }
+}
+
+/// The removal waits until the creation has ended.
+fn waiting<A, M>(
+    removal: &Operation,
+    creation: &Operation,
+    limit_ms: i64,
+    reason: &str,
+    now: Timestamp,
+) -> Changes<A, M> {
+    let accepted_at = match &creation.step {
+        Step::Polling { accepted_at, .. } => *accepted_at,
+        Step::Asked | Step::Delayed { .. } | Step::Failed { .. } => creation.since,
+    };
+    vec![Change::Delayed {
+        request: removal.request,
+        reason: reason.to_owned(),
+        delays: removal.delays().saturating_add(1),
+        stale_catalog: false,
+        next_at: pace::poll_at(now, creation.since, accepted_at.plus_ms(limit_ms), None),
+    }]
 }
 
 /// What a poll said of the request that began the operation.
 pub(crate) fn polled<A, M>(
     life: &Life<A, M>,
+    id: uuid::Uuid,
     request: RequestId,
     progress: &Progress,
     made: impl Fn() -> Option<M>,
@@ -156,7 +222,32 @@ pub(crate) fn polled<A, M>(
         Stage::Deleting {
             past: Some((attempt, Past::Underway(op))),
         } if op.request == request => creation_polled(attempt, op, progress, made, now),
-        // A creation that is being removed was polled so that the broker gets on with it.
+        Stage::Removing {
+            attempt,
+            past: Past::Underway(op),
+            removal,
+        } if op.request == request => {
+            let mut changes = creation_polled(attempt, op, progress, made, now);
+            match changes.pop() {
+                Some(how @ (Change::Made { .. } | Change::Failed { .. })) => ended(life, id, how),
+                // It is done, and what came of it is told by another answer: it can be removed.
+                Some(_) if matches!(progress, Progress::Succeeded) => {
+                    let reason = "its end was asked for before its result was fetched".to_owned();
+                    let orphan = true;
+                    let how = Change::Failed {
+                        request,
+                        reason,
+                        orphan,
+                    };
+                    ended(life, id, how)
+                }
+                Some(_) if life.unfinished().is_some() => {
+                    let reason = "the broker is still making it";
+                    waiting(removal, op, attempt.limit_ms, reason, now)
+                }
+                Some(_) | None => Vec::new(),
+            }
+        }
         Stage::Waiting
         | Stage::Creating { .. }
         | Stage::Made { .. }
@@ -209,6 +300,8 @@ fn creation_polled<A, M>(
 /// A removal that is under way.
 struct Removal<'a> {
     op: &'a Operation,
+    /// The creation that the broker has in hand meanwhile, and how long it may take.
+    creation: Option<(&'a Operation, i64)>,
     limit_ms: i64,
     number: u32,
     orphan: bool,
@@ -228,6 +321,7 @@ impl<'a> Removal<'a> {
                 ..
             } => Some(Self {
                 op: removal,
+                creation: None,
                 limit_ms: attempt.limit_ms,
                 number,
                 orphan: true,
@@ -240,6 +334,10 @@ impl<'a> Removal<'a> {
                 removal,
             } => Some(Self {
                 op: removal,
+                creation: match past {
+                    Past::Underway(op) => Some((op, attempt.limit_ms)),
+                    Past::Asked(_) | Past::Made(_) | Past::Maybe { .. } | Past::Unlikely => None,
+                },
                 limit_ms: attempt.limit_ms,
                 number,
                 orphan: false,
@@ -351,16 +449,33 @@ fn accepted<A, M, T>(
 fn progressed<A, M>(
     op: &Operation,
     limit_ms: i64,
-    progress: &Progress,
+    said: &Progress,
     now: Timestamp,
 ) -> Change<A, M> {
+    let (description, polls, next_at) = progress(op, limit_ms, said, now);
+    Change::Progressed {
+        request: op.request,
+        description,
+        polls,
+        next_at,
+    }
+}
+
+/// What is kept of a poll after which the broker is asked again: its words, the count of polls,
+/// and when.
+pub(crate) fn progress(
+    op: &Operation,
+    limit_ms: i64,
+    said: &Progress,
+    now: Timestamp,
+) -> (Option<String>, u32, Timestamp) {
     let (polls, accepted_at) = match &op.step {
         Step::Polling {
             polls, accepted_at, ..
         } => (*polls, *accepted_at),
         Step::Asked | Step::Delayed { .. } | Step::Failed { .. } => (0, op.since),
     };
-    let (description, retry_after_ms) = match progress {
+    let (description, retry_after_ms) = match said {
         Progress::InProgress {
             description,
             retry_after_ms,
@@ -379,12 +494,8 @@ fn progressed<A, M>(
         }
     };
     let until = accepted_at.plus_ms(limit_ms);
-    Change::Progressed {
-        request: op.request,
-        description,
-        polls: polls.saturating_add(1),
-        next_at: pace::poll_at(now, op.since, until, retry_after_ms),
-    }
+    let next_at = pace::poll_at(now, op.since, until, retry_after_ms);
+    (description, polls.saturating_add(1), next_at)
 }
 
 fn delayed<A, M, T>(op: &Operation, verdict: &Verdict<T>, now: Timestamp) -> Changes<A, M> {
@@ -393,21 +504,26 @@ fn delayed<A, M, T>(op: &Operation, verdict: &Verdict<T>, now: Timestamp) -> Cha
             reason,
             retry_after_ms,
         } => (reason, *retry_after_ms),
-        Verdict::NotSent { reason } => (reason, None),
+        Verdict::NotSent { reason } | Verdict::Again { reason, .. } => (reason, None),
         Verdict::Done(_)
         | Verdict::Accepted { .. }
         | Verdict::Gone
         | Verdict::Rejected { .. }
         | Verdict::Unknown { .. } => return Vec::new(),
     };
-    let delays = match &op.step {
-        Step::Delayed { delays, .. } => delays.saturating_add(1),
-        Step::Asked | Step::Polling { .. } | Step::Failed { .. } => 1,
-    };
+    let delays = op.delays().saturating_add(1);
+    let stale_catalog = matches!(
+        verdict,
+        Verdict::Again {
+            stale_catalog: true,
+            ..
+        }
+    );
     vec![Change::Delayed {
         request: op.request,
         reason: reason.clone(),
         delays,
+        stale_catalog,
         next_at: pace::again_at(now, pace::DELAYED, op.request, delays, retry_after_ms),
     }]
 }

@@ -139,7 +139,34 @@ impl<A, M> Life<A, M> {
                 reason,
                 left: Left::Nothing,
             },
+            (
+                Stage::Orphaned {
+                    attempt, reason, ..
+                }
+                | Stage::Failed {
+                    attempt,
+                    reason,
+                    left: Left::Orphan { .. },
+                },
+                Change::OrphanAbandoned { .. },
+            ) => Stage::Failed {
+                attempt,
+                reason,
+                left: Left::Nothing,
+            },
             (Stage::Removing { .. }, Change::Removed { .. }) => return Ok(None),
+            (
+                Stage::Removing {
+                    attempt,
+                    past: past @ Past::Underway(_),
+                    removal,
+                },
+                change @ (Change::Made { .. } | Change::Failed { .. }),
+            ) => Stage::Removing {
+                attempt,
+                past: still_answered(past, change, at)?,
+                removal,
+            },
             (
                 Stage::Orphaned {
                     attempt,
@@ -205,7 +232,9 @@ fn creating<A, M>(
             reason,
             orphan,
         } if request == op.request => {
-            let left = if orphan {
+            let left = if attempt.existing {
+                Left::Nothing
+            } else if orphan {
                 let sure_at = sure_at(&op, at);
                 Left::Orphan { sure_at }
             } else {
@@ -216,6 +245,9 @@ fn creating<A, M>(
                 reason: reason.into(),
                 left,
             });
+        }
+        Change::DeleteRequested if attempt.existing => {
+            return Ok(Stage::Deleting { past: None });
         }
         Change::DeleteRequested => {
             let past = match op.step {
@@ -272,6 +304,7 @@ fn underway<A, M>(op: &mut Operation, change: Change<A, M>, at: Timestamp) -> bo
             reason,
             delays,
             next_at,
+            ..
         } => request == op.request && op.delay(reason, delays, next_at),
         Change::Requested(_)
         | Change::Made { .. }
@@ -281,6 +314,7 @@ fn underway<A, M>(op: &mut Operation, change: Change<A, M>, at: Timestamp) -> bo
         | Change::RemovalFailed { .. }
         | Change::OrphanRemoved { .. }
         | Change::Removed { .. }
+        | Change::OrphanAbandoned { .. }
         | Change::Deleted
         | Change::Abandoned { .. } => false,
     }

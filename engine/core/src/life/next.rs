@@ -75,6 +75,7 @@ pub(crate) fn retry<A, M>(life: &Life<A, M>, id: uuid::Uuid, now: Timestamp) -> 
             request: op.request,
             reason: reason.to_string(),
             delays: *delays,
+            stale_catalog: false,
             next_at: now,
         }]),
         Step::Failed { .. } => Retry::Changes(vec![remove(life, id)]),

@@ -1,8 +1,8 @@
 //! What is kept of a resource besides its state, also when it is gone.
 
 use engine_model::{
-    ApiEvent, ApplicationEvent, BaseImageEvent, BrokerEvent, FunctionEvent, ImageEvent,
-    InstanceEvent, OrganizationEvent, SecretEvent, ServiceAccountEvent,
+    ApiEvent, ApplicationEvent, BaseImageEvent, BindingEvent, BrokerEvent, FunctionEvent,
+    ImageEvent, InstanceEvent, OrganizationEvent, SecretEvent, ServiceAccountEvent,
 };
 use engine_model::{Cause, CommandId, Commit, Event, Seq, Timestamp};
 
@@ -105,6 +105,7 @@ fn creates(event: &Event) -> bool {
         Event::Organization(event) => matches!(event, OrganizationEvent::Created { .. }),
         Event::ServiceAccount(event) => matches!(event, ServiceAccountEvent::Created { .. }),
         Event::Application(event) => matches!(event, ApplicationEvent::Created { .. }),
-        Event::ServiceClass(_) | Event::ServiceBinding(_) => false,
+        Event::ServiceBinding(event) => matches!(event, BindingEvent::Created { .. }),
+        Event::ServiceClass(_) => false,
     }
 }

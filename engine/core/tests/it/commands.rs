@@ -87,11 +87,13 @@ fn a_document_of_another_kind_is_refused() {
 #[test]
 fn what_the_engine_derives_takes_no_commands() {
     let mut platform = Platform::with_broker();
-    for kind in [Kind::ServiceClass, Kind::ServiceBinding] {
-        assert_eq!(
-            platform.refused(key(kind, "pg"), delete()).code,
-            Code::ReadOnly
-        );
+    platform.must(key(Kind::ServiceInstance, "own"), create(instance_spec()));
+    platform.run();
+    for derived in [
+        key(Kind::ServiceClass, "pg"),
+        key(Kind::ServiceBinding, "own"),
+    ] {
+        assert_eq!(platform.refused(derived, delete()).code, Code::ReadOnly);
     }
     assert_eq!(
         platform.refused(key(Kind::Run, "x"), delete()).code,

@@ -18,6 +18,12 @@ fn with_instance(moods: &[Mood]) -> Platform {
     platform
 }
 
+/// What a person is told of a failure, and of what comes next.
+fn failed(why: &str) -> Vec<String> {
+    let next = "`dispatch retry` tries again, `dispatch delete` takes it away";
+    vec![why.into(), next.into()]
+}
+
 fn instance(platform: &Platform) -> (Status, Vec<String>) {
     platform.status(Kind::ServiceInstance, "azure-pg")
 }
@@ -210,7 +216,7 @@ fn a_rejected_provision_is_an_error_that_says_why_and_can_be_retried_or_deleted(
     platform.run();
     assert_eq!(
         instance(&platform),
-        (Status::Error, vec!["quota exceeded".into()])
+        (Status::Error, failed("quota exceeded"))
     );
     assert!(!platform.outside.calls.contains(&"Deprovision".to_owned()));
     platform.must(pg(), Command::Retry);
@@ -245,7 +251,7 @@ fn a_lost_answer_is_followed_by_the_removal_of_what_it_may_have_made() {
     assert!(platform.outside.instances.is_empty());
     assert_eq!(
         instance(&platform),
-        (Status::Error, vec!["502 Bad Gateway".into()])
+        (Status::Error, failed("502 Bad Gateway"))
     );
     assert_eq!(history(&platform).last().unwrap(), "OrphanRemoved");
     platform.must(pg(), Command::Retry);
@@ -396,7 +402,8 @@ fn a_failed_bind_is_an_error_of_the_instance_and_is_retried_under_a_new_binding_
     platform.run();
     let (status, reason) = instance(&platform);
     assert_eq!(status, Status::Error);
-    assert_eq!(reason, ["binding: 502 Bad Gateway"]);
+    assert_eq!(reason[0], "binding: 502 Bad Gateway");
+    assert!(reason[1].contains("dispatch retry"), "{reason:?}");
     assert!(
         platform.outside.bindings.is_empty(),
         "what it may have made was removed"

@@ -2,7 +2,9 @@
 //! changes nothing.
 
 use engine_core::{Input, World, check, decide};
-use engine_model::broker::{BoundCredentials, Progress, Provisioned, Verdict};
+use engine_model::broker::{
+    Aftermath, BoundCredentials, FetchedInstance, Progress, Provisioned, Verdict,
+};
 use engine_model::{
     BindingOutcome, Cause, Commit, Event, InstanceEvent, InstanceOutcome, Kind, Outcome, Recorded,
     RequestId, ResourceKey, Seq,
@@ -57,7 +59,18 @@ fn progresses() -> Vec<Progress> {
 
 fn outcomes(request: RequestId, done: BoundCredentials) -> Vec<Outcome> {
     let mut all = Vec::new();
+    for verdict in verdicts(FetchedInstance::default()) {
+        all.push(Outcome::Instance(InstanceOutcome::Fetched {
+            request,
+            verdict,
+        }));
+    }
     for verdict in verdicts(Provisioned::default()) {
+        all.push(Outcome::Instance(InstanceOutcome::UpdateAnswered {
+            request,
+            verdict: verdict.clone(),
+            aftermath: Aftermath::default(),
+        }));
         all.push(Outcome::Instance(InstanceOutcome::ProvisionAnswered {
             request,
             verdict,
@@ -83,6 +96,7 @@ fn outcomes(request: RequestId, done: BoundCredentials) -> Vec<Outcome> {
         all.push(Outcome::Instance(InstanceOutcome::Polled {
             request,
             progress: progress.clone(),
+            aftermath: Aftermath::default(),
         }));
         all.push(Outcome::Binding(BindingOutcome::Polled {
             request,
@@ -142,10 +156,7 @@ fn stages() -> Vec<Platform> {
 
 #[test]
 fn every_outcome_meets_every_stage() {
-    let bound = BoundCredentials {
-        credentials: sealed("again"),
-        endpoints: Vec::new(),
-    };
+    let bound = bound("again");
     let foreign = RequestId::derived(format_args!("nobody's"));
     let stages = stages();
     let mut decided = 0;
@@ -264,10 +275,7 @@ fn a_repeats_credentials_never_replace_the_first_ones() {
     for request in requests(&platform).into_iter().chain([request]) {
         let again = Outcome::Binding(BindingOutcome::BindAnswered {
             request,
-            verdict: Verdict::Done(BoundCredentials {
-                credentials: sealed("other"),
-                endpoints: Vec::new(),
-            }),
+            verdict: Verdict::Done(bound("other")),
         });
         assert_eq!(
             platform.learn(&key(Kind::ServiceBinding, "azure-pg"), &again),

@@ -238,6 +238,11 @@ fn at_rest(platform: &Platform) {
                 InstanceEvent::Created { id, .. } => {
                     ids.insert(key.clone(), *id);
                 }
+                InstanceEvent::ProvisionRequested {
+                    instance: Some(id), ..
+                } => {
+                    ids.insert(key.clone(), *id);
+                }
                 InstanceEvent::Provisioned { .. } => {
                     shown.insert(ids[key]);
                 }

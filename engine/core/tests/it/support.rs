@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine_core::{Input, Overdue, World, alarm, check, decide, due, outstanding, react};
+use engine_model::broker::{BoundCredentials, BoundExtras};
 use engine_model::{
     Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, EffectId, Event, Kind, Name,
     OrgName, Outcome, Recorded, Rejection, ResourceKey, Sealed, Seq, Status, Timestamp,
@@ -33,6 +34,17 @@ pub(crate) fn sealed(text: &str) -> Sealed {
         key: engine_model::KeyId(format!("key-{text}")),
         nonce: String::new(),
         ciphertext: text.to_owned(),
+    }
+}
+
+/// Credentials without anything beside them.
+pub(crate) fn bound(text: &str) -> BoundCredentials {
+    BoundCredentials {
+        credentials: sealed(text),
+        endpoints: Vec::new(),
+        expires_at: None,
+        renew_before: None,
+        extras: BoundExtras::default(),
     }
 }
 
@@ -261,6 +273,7 @@ impl Platform {
                 | Effect::DeleteBinding(_)
                 | Effect::Delete(_)
                 | Effect::CreateBinding { .. }
+                | Effect::RefreshCatalog(_)
                 | Effect::AbandonBinding { .. }
                 | Effect::Timer(_)
         );
@@ -296,6 +309,7 @@ impl Platform {
             | Effect::DeleteBinding(key)
             | Effect::Delete(key)
             | Effect::CreateBinding { key, .. }
+            | Effect::RefreshCatalog(key)
             | Effect::AbandonBinding { key, .. } => {
                 let nudge = Input::Nudge {
                     effect: &task.effect,

@@ -47,6 +47,8 @@ pub(crate) fn broker_at(url: &str) -> Spec {
         url: url.into(),
         credentials: client_sealed(),
         ca: String::new(),
+        scope: Scope::Organization,
+        limits: BrokerLimits::default(),
         tags: Tags::new(),
     })
 }
@@ -69,8 +71,19 @@ pub(crate) fn instance_of(class: &str, plan: &str) -> InstanceSpec {
         parameters: json!({"location": "westus"}),
         secret_parameters: Vec::new(),
         binding: BindingSpec::default(),
+        maintenance_version: String::new(),
         tags: Tags::new(),
     }
+}
+
+/// One more binding of an instance.
+pub(crate) fn binding_spec(instance: &str) -> Spec {
+    Spec::ServiceBinding(ServiceBindingSpec {
+        service_instance: name(instance),
+        parameters: serde_json::Value::Null,
+        secret_parameters: Vec::new(),
+        tags: Tags::new(),
+    })
 }
 
 pub(crate) fn instance_spec() -> Spec {
@@ -121,7 +134,7 @@ pub(crate) fn function_spec(text: &str) -> Spec {
 pub(crate) fn function_with(secrets: &[&str], services: &[&str]) -> Spec {
     Spec::Function(FunctionSpec {
         secrets: secrets.iter().map(|text| name(text)).collect(),
-        services: services.iter().map(|text| name(text)).collect(),
+        services: services.iter().map(|text| text.parse().unwrap()).collect(),
         ..function_of("python", "good")
     })
 }

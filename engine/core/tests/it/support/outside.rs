@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use engine_model::broker::{BoundCredentials, Endpoint, Offering, Progress, Provisioned, Verdict};
+use engine_model::broker::{
+    Aftermath, BoundCredentials, BoundExtras, Endpoint, FetchedInstance, Offering, Progress,
+    Provisioned, Verdict,
+};
 use engine_model::spec::Source;
 use engine_model::{
     ApiOutcome, BaseImageOutcome, BindingId, BindingOutcome, BrokerOutcome, Effect,
@@ -26,6 +29,8 @@ pub(crate) enum Mood {
     Rejects,
     /// 422 ConcurrencyError.
     Busy,
+    /// 422 AsyncRequired, or MaintenanceInfoConflict when the catalog is stale.
+    Again { stale: bool },
     /// Nothing was sent.
     Away,
     /// It is done, but the answer is lost.
@@ -35,12 +40,14 @@ pub(crate) enum Mood {
 }
 
 impl Mood {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Sync,
         Self::Async(2),
         Self::AsyncFails(1),
         Self::Rejects,
         Self::Busy,
+        Self::Again { stale: false },
+        Self::Again { stale: true },
         Self::Away,
         Self::LostAnswer,
         Self::LostRequest,
@@ -72,6 +79,14 @@ pub(crate) struct Outside {
     pub(crate) calls: Vec<String>,
     /// The port that fresh credentials name.
     pub(crate) port: u16,
+    /// How long fresh credentials work.
+    pub(crate) lifetime_ms: Option<i64>,
+    /// What a broker says of an instance after a failed update.
+    pub(crate) aftermath: Aftermath,
+    /// Plans that updates have changed to.
+    pub(crate) plans: BTreeMap<InstanceId, String>,
+    /// Bindings that were named as those to be replaced.
+    pub(crate) predecessors: BTreeSet<BindingId>,
     /// Rules that a platform broke.
     pub(crate) offences: Vec<String>,
 }
@@ -90,6 +105,10 @@ impl Default for Outside {
             retired: Vec::new(),
             calls: Vec::new(),
             port: 5432,
+            lifetime_ms: None,
+            aftermath: Aftermath::default(),
+            plans: BTreeMap::new(),
+            predecessors: BTreeSet::new(),
             offences: Vec::new(),
         }
     }
@@ -100,6 +119,7 @@ pub(crate) fn read(offerings: Vec<Offering>) -> BrokerOutcome {
         etag: None,
         offerings,
         refused: Vec::new(),
+        api_version: Some("2.17".into()),
     }
 }
 
@@ -225,10 +245,54 @@ impl Outside {
                 Outcome::Instance(InstanceOutcome::Polled {
                     request: call.request,
                     progress,
+                    aftermath: self.aftermath,
                 })
             }
-            Effect::Bind { call, binding, .. } => {
+            Effect::UpdateInstance { call, update, .. } => {
+                let id = call.instance;
+                if !self.instances.contains(&id) {
+                    self.offences
+                        .push(format!("{id} is updated before it is there"));
+                }
+                let plan = update
+                    .plan_id
+                    .clone()
+                    .unwrap_or_else(|| call.plan_id.clone());
+                let verdict = self.make(&call.request.to_string(), id.0, |outside| {
+                    outside.plans.insert(id, plan);
+                });
+                Outcome::Instance(InstanceOutcome::UpdateAnswered {
+                    request: call.request,
+                    verdict: verdict.map(|()| Provisioned::default()),
+                    aftermath: self.aftermath,
+                })
+            }
+            Effect::FetchInstance { call, .. } => {
+                let there = self.instances.contains(&call.instance);
+                let verdict = match self.mood() {
+                    Mood::Sync | Mood::Async(_) | Mood::AsyncFails(_) if there => {
+                        Verdict::Done(FetchedInstance::default())
+                    }
+                    Mood::Sync | Mood::Async(_) | Mood::AsyncFails(_) => Verdict::Gone,
+                    Mood::LostAnswer | Mood::LostRequest => Verdict::Unknown {
+                        reason: "502 Bad Gateway".into(),
+                        orphan: false,
+                    },
+                    other => refused(other),
+                };
+                Outcome::Instance(InstanceOutcome::Fetched {
+                    request: call.request,
+                    verdict,
+                })
+            }
+            Effect::Bind {
+                call,
+                binding,
+                predecessor,
+                ..
+            } => {
                 let (id, binding) = (call.instance, *binding);
+                self.predecessors.extend(*predecessor);
                 if !self.instances.contains(&id) {
                     return Outcome::Binding(BindingOutcome::BindAnswered {
                         request: call.request,
@@ -285,7 +349,11 @@ impl Outside {
 
     /// Fresh credentials, as of a broker that gives other ones each time.
     fn credentials(&mut self, binding: BindingId, now: Timestamp) -> BoundCredentials {
-        let credentials = sealed(&format!("{binding}-{}-{}", now.0, self.calls.len()));
+        let text = format!("{binding}-{}-{}", now.0, self.calls.len());
+        let credentials = engine_model::Sealed {
+            key: binding.data_key(),
+            ..sealed(&text)
+        };
         self.sealed.insert(credentials.key.clone());
         BoundCredentials {
             credentials,
@@ -293,6 +361,9 @@ impl Outside {
                 host: "127.0.0.1".into(),
                 port: self.port,
             }],
+            expires_at: self.lifetime_ms.map(|ms| now.plus_ms(ms)),
+            renew_before: None,
+            extras: BoundExtras::default(),
         }
     }
 
@@ -391,6 +462,10 @@ fn refused<T>(mood: Mood) -> Verdict<T> {
             reason: "ConcurrencyError".into(),
             retry_after_ms: None,
         },
+        Mood::Again { stale } => Verdict::Again {
+            reason: "ask otherwise".into(),
+            stale_catalog: stale,
+        },
         Mood::Away => Verdict::NotSent {
             reason: "connection refused".into(),
         },
@@ -423,6 +498,13 @@ impl<T> Map<T> for Verdict<T> {
             } => Verdict::Busy {
                 reason,
                 retry_after_ms,
+            },
+            Self::Again {
+                reason,
+                stale_catalog,
+            } => Verdict::Again {
+                reason,
+                stale_catalog,
             },
             Self::NotSent { reason } => Verdict::NotSent { reason },
             Self::Unknown { reason, orphan } => Verdict::Unknown { reason, orphan },
