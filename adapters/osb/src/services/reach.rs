@@ -166,6 +166,7 @@ fn endpoint(
 
 #[cfg(test)]
 mod tests {
+    use engine_model::spec::BrokerLimits;
     use engine_model::{KeyId, Kind, Name, OrgName};
 
     use super::*;
@@ -181,6 +182,9 @@ mod tests {
                 ciphertext: String::new(),
             },
             ca: ca.to_owned(),
+            api_version: None,
+            limits: BrokerLimits::default(),
+            paused_until: None,
         }
     }
 

@@ -8,6 +8,7 @@ use adapter_osb::fake::{Fake, Fault, On, Options, PASSWORD, Pace, USERNAME};
 use adapter_vault::{EnvelopeVault, MasterKeys};
 use async_trait::async_trait;
 use engine_model::broker::{BoundCredentials, Progress, Verdict};
+use engine_model::spec::BrokerLimits;
 use engine_model::{
     Actor, BindingId, BindingOutcome, BrokerOutcome, Effect, EffectId, InstanceId, InstanceOutcome,
     KeyId, Kind, Name, OrgName, Outcome, RequestId, ResourceKey, Sealed, Seq, ServiceCall,
@@ -49,6 +50,9 @@ impl Scene {
             url: fake.url().to_string(),
             credentials: seal(vault.as_ref(), "broker", &document).await,
             ca: String::new(),
+            api_version: None,
+            limits: BrokerLimits::default(),
+            paused_until: None,
         };
         let call = ServiceCall {
             request: RequestId(Uuid::new_v4()),
@@ -58,6 +62,7 @@ impl Scene {
             service_id: "fake-service-id".to_owned(),
             plan_id: "small-plan-id".to_owned(),
             actor: Actor("zoe".to_owned()),
+            background: false,
         };
         let binding = BindingId(Uuid::new_v4());
         Self {
@@ -95,6 +100,7 @@ impl Scene {
             parameters: json!({"location": "westus"}),
             secret_parameters: Vec::new(),
             schema: Value::Null,
+            maintenance_version: None,
         }
     }
 
@@ -103,6 +109,7 @@ impl Scene {
             target: self.target.clone(),
             call: self.call.clone(),
             binding: self.binding,
+            predecessor: None,
             parameters: Value::Null,
             secret_parameters: Vec::new(),
             schema: Value::Null,
@@ -211,6 +218,7 @@ async fn a_catalog_is_read_and_then_known() {
         etag,
         offerings,
         refused,
+        api_version: _,
     }) = scene.perform(&read(None)).await.unwrap()
     else {
         panic!("not read")
@@ -459,8 +467,20 @@ async fn doubts_and_waits_reach_the_engine() {
             ..
         }
     ));
-    assert!(matches!(ask().await, Verdict::Rejected { .. }));
-    assert!(matches!(ask().await, Verdict::Rejected { reason } if reason.contains("refresh")));
+    assert!(matches!(
+        ask().await,
+        Verdict::Again {
+            stale_catalog: false,
+            ..
+        }
+    ));
+    assert!(matches!(
+        ask().await,
+        Verdict::Again {
+            stale_catalog: true,
+            ..
+        }
+    ));
     assert!(matches!(ask().await, Verdict::Done(_)));
     scene.fake.script(On::Unbind, [Fault::drop()]);
     let verdict = deleted(scene.perform(&scene.unbind()).await.unwrap());
