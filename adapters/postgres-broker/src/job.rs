@@ -177,23 +177,15 @@ async fn attempt(
     match work {
         Work::Create => {
             bring_up(home, server, &instance.spec).await?;
-            let limit = connections_max(&instance.spec.backing);
             if halt.is_cancelled() {
                 return Err(sql::Error::Halted.into());
             }
-            let admin = workshop.admin(home)?;
-            sql::create_database(&admin, &names, limit, halt).await?;
-            let extensions = instance.spec.backing.extensions();
-            if !extensions.is_empty() {
-                sql::settle_plan(&admin, &names, limit, extensions).await?;
-            }
-            Ok(())
+            let plan = plan(&instance.spec.backing);
+            Ok(sql::create_database(&workshop.admin(home)?, &names, plan, halt).await?)
         }
         Work::Update { to } => {
             bring_up(home, server, to).await?;
-            let limit = connections_max(&to.backing);
-            let extensions = to.backing.extensions();
-            Ok(sql::settle_plan(&workshop.admin(home)?, &names, limit, extensions).await?)
+            Ok(sql::settle_plan(&workshop.admin(home)?, &names, plan(&to.backing)).await?)
         }
         Work::Delete => match home {
             Home::Shared => Ok(sql::drop_database(&workshop.admin(home)?, &names).await?),
@@ -235,13 +227,17 @@ async fn make_good(instance: &Instance, server: Option<&server::Handle>, work: &
     }
 }
 
-/// The connection limit of a database. A dedicated server limits all of its connections instead.
-fn connections_max(backing: &Backing) -> Option<u32> {
-    match backing {
+/// What a plan gives a database. A dedicated server limits all of its connections instead.
+fn plan(backing: &Backing) -> sql::Plan<'_> {
+    let connections_max = match backing {
         Backing::Shared {
             connections_max, ..
         } => *connections_max,
         Backing::Dedicated { .. } => None,
+    };
+    sql::Plan {
+        connections_max,
+        extensions: backing.extensions(),
     }
 }
 

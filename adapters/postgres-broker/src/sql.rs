@@ -70,11 +70,14 @@ impl Error {
     }
 }
 
-/// Creates the owner role and the database of an instance.
+/// Creates the owner role and the database of an instance, and gives it what its plan says.
+///
+/// The database belongs to the administrator, so that nobody else can lift its limits or drop it;
+/// the owner role may do what it likes in it.
 pub(crate) async fn create_database(
     admin: &Admin,
     names: &Names,
-    connections_max: Option<u32>,
+    plan: Plan<'_>,
     halt: &CancellationToken,
 ) -> Result<(), Error> {
     let session = admin.open(None).await?;
@@ -82,72 +85,65 @@ pub(crate) async fn create_database(
     let (database, owner) = (identifier(&names.database), identifier(&names.owner));
     if !session.role_exists(&names.owner).await? {
         go_on(halt)?;
-        session
-            .run(
-                "create the owner role",
-                &format!("CREATE ROLE {owner} NOLOGIN"),
-            )
-            .await?;
+        let create = format!("CREATE ROLE {owner} NOLOGIN");
+        session.run("create the owner role", &create).await?;
     }
     session.join_role(&names.owner).await?;
     if !session.database_exists(&names.database).await? {
         go_on(halt)?;
         // From template0, because nobody can be connected to it, which would fail this.
-        let create = format!("CREATE DATABASE {database} OWNER {owner} TEMPLATE template0");
+        let create = format!("CREATE DATABASE {database} TEMPLATE template0");
         session.run("create the database", &create).await?;
     }
     go_on(halt)?;
+    // Schemas and extensions are reached only from inside the database.
+    let inside = admin.open(Some(&names.database)).await?;
     let comment = literal(&format!("service instance {}", names.instance_id));
-    let settle = format!(
-        "BEGIN; REVOKE ALL ON DATABASE {database} FROM PUBLIC; \
-         COMMENT ON DATABASE {database} IS {comment}; {} COMMIT",
-        limit_connections(names, connections_max)
+    let mut rights = format!(
+        "REVOKE ALL ON DATABASE {database} FROM PUBLIC; \
+         GRANT ALL ON DATABASE {database} TO {owner}; COMMENT ON DATABASE {database} IS {comment}; \
+         ALTER SCHEMA public OWNER TO {owner}; "
     );
-    session
-        .run("settle the rights on the database", &settle)
-        .await?;
-    if session.version < SERVER_VERSION_CLOSED_PUBLIC {
-        let inside = admin.open(Some(&names.database)).await?;
-        let close = format!(
-            "REVOKE CREATE ON SCHEMA public FROM PUBLIC; ALTER SCHEMA public OWNER TO {owner}"
-        );
-        inside
-            .run("settle the rights on the schema public", &close)
-            .await?;
+    if inside.version < SERVER_VERSION_CLOSED_PUBLIC {
+        rights += "REVOKE CREATE ON SCHEMA public FROM PUBLIC; ";
     }
-    Ok(())
+    let settle = format!("BEGIN; {rights}{} COMMIT", plan.settle(names, &inside));
+    inside.run("settle rights and plan", &settle).await
 }
 
-/// Gives the database of an instance what its plan says, all of it or nothing: extensions, and how
-/// many connections it may have.
-pub(crate) async fn settle_plan(
-    admin: &Admin,
-    names: &Names,
-    connections_max: Option<u32>,
-    extensions: &[String],
-) -> Result<(), Error> {
+/// Gives the database of an instance what another plan says, all of it or nothing.
+pub(crate) async fn settle_plan(admin: &Admin, names: &Names, plan: Plan<'_>) -> Result<(), Error> {
     let session = admin.open(None).await?;
     session.lock(names).await?;
-    let limit = limit_connections(names, connections_max);
-    if extensions.is_empty() {
-        return session.run("limit the connections", &limit).await;
-    }
-    // Extensions are found, and made, only from inside the database.
     let inside = admin.open(Some(&names.database)).await?;
-    let mut settle = String::from("BEGIN; SET LOCAL search_path = public; ");
-    if !inside.superuser {
-        // The owner of a database may create extensions that are marked as trusted.
-        settle += &format!("SET LOCAL ROLE {}; ", identifier(&names.owner));
+    let settle = format!("BEGIN; {} COMMIT", plan.settle(names, &inside));
+    inside.run("settle the plan", &settle).await
+}
+
+/// What a plan gives a database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) connections_max: Option<u32>,
+    pub(crate) extensions: &'a [String],
+}
+
+impl Plan<'_> {
+    /// The statements, for a transaction in the database.
+    fn settle(self, names: &Names, inside: &Session) -> String {
+        let mut sql = limit_connections(names, self.connections_max);
+        if self.extensions.is_empty() {
+            return sql;
+        }
+        sql += " SET LOCAL search_path = public; ";
+        if !inside.superuser {
+            // Who may create in a database may create extensions in it that are marked as trusted.
+            sql += &format!("SET LOCAL ROLE {}; ", identifier(&names.owner));
+        }
+        for name in self.extensions {
+            sql += &format!("CREATE EXTENSION IF NOT EXISTS {}; ", identifier(name));
+        }
+        sql
     }
-    for name in extensions {
-        settle += &format!("CREATE EXTENSION IF NOT EXISTS {}; ", identifier(name));
-    }
-    inside
-        .run(
-            "give it what the plan says",
-            &format!("{settle}{limit} COMMIT"),
-        )
-        .await
 }
 
 fn limit_connections(names: &Names, max: Option<u32>) -> String {

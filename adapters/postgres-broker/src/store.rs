@@ -111,3 +111,64 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     |source| Error::Io { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::{Backing, Home, OperationKind, Operations, Spec, Stage};
+
+    fn record(stage: Stage) -> Instance {
+        Instance {
+            id: "i".to_owned(),
+            service_id: "s".to_owned(),
+            organization: "o".to_owned(),
+            space: "p".to_owned(),
+            spec: Spec {
+                plan_id: "plan".to_owned(),
+                backing: Backing::Shared {
+                    connections_max: None,
+                    extensions: Vec::new(),
+                },
+                parameters: serde_json::Map::new(),
+                maintenance_version: None,
+            },
+            home: Home::Shared,
+            stage,
+            operations: Operations::begun("op".to_owned(), OperationKind::Provision),
+            bindings: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_whose_writing_ended_anywhere_is_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let before = record(Stage::Creating);
+        store.save(&before).unwrap();
+        let next = serde_json::to_vec(&record(Stage::Ready)).unwrap();
+        for written in 0..=next.len() {
+            let half = directory.path().join("instances/i.json.tmp");
+            fs::write(&half, &next[..written]).unwrap();
+            assert_eq!(store.load().unwrap()["i"], before, "{written} bytes");
+        }
+        let after = record(Stage::Ready);
+        store.save(&after).unwrap();
+        assert_eq!(store.load().unwrap()["i"], after);
+    }
+
+    #[test]
+    fn records_of_an_earlier_version_are_read() {
+        let old = r#"{"id":"i","service_id":"s","organization":"o","space":"p","spec":{"plan_id":
+            "plan","backing":{"kind":"shared"},"parameters":{},"maintenance_version":null},"home":
+            "shared","stage":"creating","operations":[{"id":"op","kind":"provision","state":
+            "in_progress"}],"bindings":{"b":{"id":"b","parameters":{},"bind_resource":{},
+            "password":"p","stage":"ready","operations":[{"id":"x","kind":"bind","state":
+            "succeeded"}]}}}"#;
+        let mut read: Instance = serde_json::from_str(old).unwrap();
+        let binding = read.bindings.remove("b").unwrap();
+        assert_eq!((binding.validity, binding.predecessor), (None, None));
+        assert_eq!(read, record(Stage::Creating));
+    }
+}

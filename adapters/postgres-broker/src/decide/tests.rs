@@ -597,3 +597,22 @@ fn a_failed_create_waits_for_its_delete_and_a_failed_delete_for_another_one() {
     let unbound = with_binding("shared", BindingStage::DeleteFailed);
     assert_eq!(word(unbind(&unbound, "b")), "begin");
 }
+
+#[test]
+fn the_result_of_an_operation_is_kept_when_others_follow() {
+    let mut record = instance("shared", Stage::Ready);
+    record.operations.end(OperationState::Failed {
+        description: "first".to_owned(),
+    });
+    for number in 0..10 {
+        record
+            .operations
+            .begin(format!("op-{number}"), OperationKind::Update);
+        record.operations.end(OperationState::Succeeded);
+    }
+    assert_eq!(
+        poll(&record, None, Some("op-old")).body["description"],
+        "first"
+    );
+    assert_eq!(poll(&record, None, None).body["state"], "succeeded");
+}

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::support::{
-    AZURE, BASIC50, BrokerProcess, POSTGRESQL, SHARED_DB, SharedServer, TestBroker, be_the_process,
-    config, connect, eventually, ids, instance_body, postmasters, seeded_state, shared_config,
+    AZURE, BASIC50, BASIC100, BrokerProcess, POSTGRESQL, SHARED_DB, SharedServer, TestBroker,
+    be_the_process, config, connect, eventually, ids, instance_body, postmasters, seeded_state,
+    shared_config,
 };
 
 const LATER: &str = "accepts_incomplete=true";
@@ -118,6 +119,64 @@ async fn a_dedicated_server_is_finished_by_the_next_broker_and_never_doubled() {
     assert_eq!(broker.platform.poll("i", &delete).await.status, 410);
     assert!(postmasters(state.path()).is_empty());
     assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_dedicated_server_is_updated_bound_and_unbound_by_whoever_comes_after_a_kill() {
+    let state = seeded_state();
+    let broker = TestBroker::start(config(state.path())).await;
+    broker.platform.provision_dedicated("i", BASIC50).await;
+    broker.kill();
+    let path = "/v2/service_instances/i";
+    let binding = format!("{path}/service_bindings/b");
+    let plans = [(BASIC100, "103"), (BASIC50, "53")].into_iter().cycle();
+    for (moment, (plan, connections)) in moments(400).zip(plans) {
+        let broker = TestBroker::start(config(state.path())).await;
+        let body = serde_json::json!({ "service_id": AZURE, "plan_id": plan });
+        let update = broker
+            .platform
+            .patch(&format!("{path}?{LATER}"), &body)
+            .await;
+        tokio::time::sleep(moment).await;
+        broker.kill();
+
+        let broker = TestBroker::start(config(state.path())).await;
+        broker.platform.succeed("i", &update.operation()).await;
+        let bind = broker
+            .platform
+            .put(&format!("{binding}?{LATER}"), &body)
+            .await;
+        tokio::time::sleep(moment / 4).await;
+        broker.kill();
+
+        let broker = TestBroker::start(config(state.path())).await;
+        let resource = "i/service_bindings/b";
+        broker.platform.succeed(resource, &bind.operation()).await;
+        let uri = &broker.platform.get(&binding).await.uri();
+        // The server that a killed broker left is started anew.
+        eventually("the server has the new plan", || async {
+            let Ok(client) = connect(uri).await else {
+                return false;
+            };
+            let sql = "SELECT current_setting('max_connections')";
+            let row = client.query_one(sql, &[]).await;
+            row.is_ok_and(|row| row.get::<_, &str>(0) == connections)
+        })
+        .await;
+        let query = format!("{}&{LATER}", ids(AZURE, plan));
+        let unbind = broker.platform.delete(&format!("{binding}?{query}")).await;
+        tokio::time::sleep(moment / 4).await;
+        broker.kill();
+
+        let broker = TestBroker::start(config(state.path())).await;
+        let polled = broker.platform.poll(resource, &unbind.operation()).await;
+        assert_eq!(polled.status, 410);
+        assert!(connect(uri).await.is_err());
+        broker.kill();
+    }
+    let broker = TestBroker::start(config(state.path())).await;
+    assert!(broker.stop().await);
+    assert!(postmasters(state.path()).is_empty());
 }
 
 #[tokio::test]

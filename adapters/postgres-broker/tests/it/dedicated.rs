@@ -215,3 +215,29 @@ async fn a_delete_right_after_a_create_leaves_no_process_and_no_file() {
     assert!(postmasters(state.path()).is_empty());
     assert!(!state.path().join("servers/i").exists());
 }
+
+#[tokio::test]
+async fn a_server_of_ones_own_has_the_extensions_of_its_plan() {
+    use crate::support::{PLANS, SERVER, SharedServer, instance_body, plans_config};
+    let (shared, state) = (SharedServer::start(), seeded_state());
+    let broker = TestBroker::start(plans_config(state.path(), &shared, |text| text)).await;
+    let platform = &broker.platform;
+    let create = platform
+        .put(
+            &format!("{INSTANCE}?{LATER}"),
+            &instance_body(PLANS, SERVER),
+        )
+        .await
+        .operation();
+    platform.succeed("i", &create).await;
+    let client = connect(&platform.bind("i", "b", PLANS, SERVER).await.uri())
+        .await
+        .unwrap();
+    client
+        .batch_execute("CREATE TABLE words (word citext PRIMARY KEY)")
+        .await
+        .unwrap();
+    let moved = json!({ "service_id": PLANS, "plan_id": crate::support::LARGE });
+    let refused = platform.patch(&format!("{INSTANCE}?{LATER}"), &moved).await;
+    assert_eq!(refused.word(), "422 PlanChangeNotSupported");
+}

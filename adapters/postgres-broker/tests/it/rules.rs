@@ -79,7 +79,12 @@ async fn the_version_must_be_one_that_is_served() {
         if let Some(version) = version {
             request = request.header("X-Broker-API-Version", version);
         }
-        assert_eq!(platform.check(request).await.status, status, "{version:?}");
+        let reply = platform.check(request).await;
+        assert_eq!(reply.status, status, "{version:?}");
+        if status == 412 {
+            let description = reply.body["description"].as_str().unwrap();
+            assert!(description.contains("2.13 to 2.17"), "{description}");
+        }
     }
 }
 

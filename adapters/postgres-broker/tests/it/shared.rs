@@ -230,3 +230,124 @@ async fn a_server_that_is_not_there_fails_the_provision_and_the_instance_can_be_
     assert_eq!(deleted.word(), "500 OperationFailed");
     assert_eq!(deleted.body["instance_usable"], false);
 }
+
+#[tokio::test]
+async fn a_binding_may_do_what_it_likes_in_its_database_and_nothing_beside_it() {
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    let broker = with_modest_admin(&server, state.path()).await;
+    let platform = &broker.platform;
+    platform.provision_shared("i").await;
+    let bound = platform.bind("i", "b", POSTGRESQL, SHARED_DB).await;
+    let (client, text) = (connect(&bound.uri()).await.unwrap(), |field: &str| {
+        bound.body["credentials"][field].as_str().unwrap()
+    });
+    client
+        .batch_execute(
+            "CREATE TABLE in_public (n int); CREATE SCHEMA mine; CREATE TABLE mine.t (n int); \
+             CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TEMP TABLE x (n int)",
+        )
+        .await
+        .unwrap();
+    let (database, role) = (text("database"), text("username"));
+    for refused in [
+        format!("ALTER DATABASE {database} CONNECTION LIMIT -1"),
+        format!("ALTER DATABASE {database} RENAME TO other"),
+        format!("GRANT CONNECT ON DATABASE {database} TO PUBLIC"),
+        format!("ALTER ROLE {role} VALID UNTIL 'infinity'"),
+        "CREATE DATABASE another".to_owned(),
+        "CREATE ROLE another".to_owned(),
+        "COPY (SELECT 1) TO PROGRAM 'true'".to_owned(),
+        "SELECT pg_read_file('postgresql.conf')".to_owned(),
+    ] {
+        for role in ["NONE", &format!("{database}_owner")] {
+            client
+                .batch_execute(&format!("SET ROLE {role}"))
+                .await
+                .unwrap();
+            let result = client.batch_execute(&refused).await;
+            // A grant of what one does not have is a warning, so it is looked at afterwards.
+            assert!(result.is_err() || refused.starts_with("GRANT"), "{refused}");
+        }
+    }
+    let open = "SELECT has_database_privilege('public', current_database(), 'CONNECT')";
+    let open: bool = client.query_one(open, &[]).await.unwrap().get(0);
+    assert!(!open);
+}
+
+#[tokio::test]
+async fn deprovision_follows_a_login_to_the_other_databases_of_the_server() {
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    let broker = with_modest_admin(&server, state.path()).await;
+    let platform = &broker.platform;
+    let admin = server.admin().await;
+    for careless in [
+        "CREATE DATABASE careless",
+        "GRANT ALL ON DATABASE careless TO PUBLIC",
+    ] {
+        admin.batch_execute(careless).await.unwrap();
+    }
+    let query = ids(POSTGRESQL, SHARED_DB);
+    for way in ["unbind", "deprovision"] {
+        platform.provision_shared("i").await;
+        let uri = platform.bind("i", "b", POSTGRESQL, SHARED_DB).await.uri();
+        let database = &uri[uri.rfind("/dispatch").unwrap()..];
+        let elsewhere = connect(&uri.replace(database, "/careless?sslmode=require"))
+            .await
+            .unwrap();
+        elsewhere
+            .batch_execute(
+                "SET ROLE NONE; CREATE SCHEMA left_behind; CREATE TABLE left_behind.t (n int)",
+            )
+            .await
+            .unwrap();
+        if way == "unbind" {
+            let unbound = platform.unbind("i", "b", POSTGRESQL, SHARED_DB).await;
+            assert_eq!(unbound.word(), "200");
+            assert!(elsewhere.query("SELECT 1", &[]).await.is_err());
+        }
+        let deleted = platform
+            .delete(&format!("/v2/service_instances/i?{query}"))
+            .await;
+        assert_eq!(deleted.word(), "200");
+        assert!(elsewhere.query("SELECT 1", &[]).await.is_err());
+        assert!(server.objects().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn bindings_are_made_side_by_side_and_a_repeat_gives_the_password_that_works() {
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+    let platform = &broker.platform;
+    platform.provision_shared("i").await;
+    let mut making = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let platform = platform.clone();
+        making.spawn(async move {
+            let id = format!("b{number}");
+            platform.bind("i", &id, POSTGRESQL, SHARED_DB).await
+        });
+    }
+    let made = making.join_all().await;
+    let mut passwords: Vec<String> = made
+        .iter()
+        .map(|reply| {
+            assert_eq!(reply.status, 201, "{reply:?}");
+            reply.body["credentials"]["password"].to_string()
+        })
+        .collect();
+    passwords.sort();
+    passwords.dedup();
+    assert_eq!(passwords.len(), 6, "each has its own");
+    for number in 0..6 {
+        let id = format!("b{number}");
+        let repeated = platform.bind("i", &id, POSTGRESQL, SHARED_DB).await;
+        assert_eq!(repeated.status, 200);
+        connect(&repeated.uri()).await.unwrap();
+    }
+    let path = "/v2/service_instances/i/service_bindings/b0";
+    let other = json!({
+        "service_id": POSTGRESQL, "plan_id": SHARED_DB, "parameters": { "x": 1 },
+    });
+    assert_eq!(platform.put(path, &other).await.word(), "409 Conflict");
+}

@@ -196,3 +196,82 @@ async fn a_synchronous_request_does_not_wait_for_ever() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_waits_for_what_is_halted_is_told_that_it_failed() {
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    let broker = TestBroker::start(shared_config(state.path(), &server)).await;
+    let platform = &broker.platform;
+    let binding = format!("{INSTANCE}/service_bindings/b");
+    let query = ids(POSTGRESQL, SHARED_DB);
+    let of_binding = json!({ "service_id": POSTGRESQL, "plan_id": SHARED_DB });
+    for (path, resource, body) in [
+        (
+            INSTANCE.to_owned(),
+            "i",
+            instance_body(POSTGRESQL, SHARED_DB),
+        ),
+        (binding, "i/service_bindings/b", of_binding),
+    ] {
+        let held = server.hold("i").await;
+        let waiting = tokio::spawn({
+            let (platform, path) = (platform.clone(), path.clone());
+            async move { platform.put(&path, &body).await }
+        });
+        stands(&server).await;
+        let delete = platform
+            .delete(&format!("{path}?{query}&{LATER}"))
+            .await
+            .operation();
+        drop(held);
+        let told = waiting.await.unwrap();
+        assert_eq!(told.word(), "500 OperationFailed", "{path}");
+        let description = told.body["description"].as_str().unwrap();
+        assert!(description.contains("halted"), "{description}");
+        assert_eq!(platform.poll(resource, &delete).await.status, 410);
+        if path == INSTANCE {
+            platform.provision_shared("i").await;
+        }
+    }
+    assert_eq!(server.objects().await.len(), 2, "database and owner");
+}
+
+#[tokio::test]
+async fn an_update_under_way_is_joined_and_keeps_everything_else_out() {
+    use crate::support::{LARGE, PLANS, SMALL, plans_config};
+    let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
+    let broker = TestBroker::start(plans_config(state.path(), &server, |text| text)).await;
+    let platform = &broker.platform;
+    platform.provision_plan("i", SMALL).await;
+    let bound = platform.bind("i", "b", PLANS, SMALL).await;
+    assert_eq!(bound.status, 201);
+    let held = server.hold("i").await;
+    let (later, to_large) = (
+        format!("{INSTANCE}?{LATER}"),
+        json!({ "service_id": PLANS, "plan_id": LARGE }),
+    );
+    let operation = platform.patch(&later, &to_large).await.operation();
+    stands(&server).await;
+    assert_eq!(
+        platform.patch(&later, &to_large).await.operation(),
+        operation,
+        "a repeat names the same operation"
+    );
+    let to_small = json!({ "service_id": PLANS, "maintenance_info": { "version": "1.0.0" } });
+    let query = ids(PLANS, SMALL);
+    for refused in [
+        platform.patch(&later, &to_small).await,
+        platform.get(INSTANCE).await,
+        platform.bind("i", "c", PLANS, SMALL).await,
+        platform.unbind("i", "b", PLANS, SMALL).await,
+        platform.delete(&format!("{INSTANCE}?{query}")).await,
+    ] {
+        assert_eq!(refused.word(), "422 ConcurrencyError");
+    }
+    let repeated = platform.bind("i", "b", PLANS, SMALL).await;
+    assert_eq!((repeated.status, repeated.uri()), (200, bound.uri()));
+    drop(held);
+    platform.succeed("i", &operation).await;
+    assert_eq!(platform.get(INSTANCE).await.body["plan_id"], LARGE);
+    platform.succeed("i", &operation).await;
+}
