@@ -616,3 +616,36 @@ fn the_result_of_an_operation_is_kept_when_others_follow() {
     );
     assert_eq!(poll(&record, None, None).body["state"], "succeeded");
 }
+
+#[test]
+fn the_parameters_of_a_bind_must_fit_the_schema_of_the_plan() {
+    let schema = "{$schema: 'http://json-schema.org/draft-07/schema#', type: object, \
+                  properties: {role: {enum: [reader]}}, additionalProperties: false}";
+    let with_schema = CATALOG.replace(
+        "backing: {kind: shared},\n       maintenance_info",
+        &format!(
+            "backing: {{kind: shared}}, schemas: {{service_binding: {{create: {{parameters: \
+             {schema}}}}}}},\n       maintenance_info"
+        ),
+    );
+    let catalog = Catalog::parse(&with_schema, |_| true).unwrap();
+    let record = instance("shared", Stage::Ready);
+    for (parameters, expected) in [
+        (json!({ "role": "hunter2" }), "400 ParametersInvalid"),
+        (json!({ "other": 1 }), "400 ParametersInvalid"),
+        (json!({ "role": "reader" }), "begin"),
+        (json!({}), "begin"),
+    ] {
+        let mut ask = bind_of("b");
+        ask.parameters = parameters.as_object().cloned();
+        let verdict = binding::bind(
+            context(&catalog),
+            Some(&record),
+            ask,
+            Secret("fresh".to_owned()),
+            Some(&address()),
+        );
+        assert!(!format!("{verdict:?}").contains("hunter2"));
+        assert_eq!(word(verdict), expected, "{parameters}");
+    }
+}

@@ -78,6 +78,19 @@ async fn a_state_directory_serves_one_broker() {
 }
 
 #[tokio::test]
+async fn the_catalog_and_its_ids_are_the_same_after_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let broker = TestBroker::start(config(state.path())).await;
+        let reply = broker.platform.get("/v2/catalog").await;
+        seen.push((reply.headers["etag"].clone(), reply.body));
+        assert!(broker.stop().await);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_stops_the_start() {
     let state = tempfile::tempdir().unwrap();
     assert!(TestBroker::start(config(state.path())).await.stop().await);
