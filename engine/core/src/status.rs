@@ -364,9 +364,14 @@ pub(crate) fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Show
         let absent =
             |name: &&engine_model::Name| world.secret(&key.neighbour(Kind::Secret, name)).is_none();
         let missing = state.wish.secrets.iter().filter(absent);
-        missing
+        let mut waits: Vec<String> = missing
             .map(|name| format!("secret {name} does not exist yet"))
-            .collect()
+            .collect();
+        if waits.is_empty() {
+            waits.push("waits until the broker has nothing else of its instance in hand".into());
+        }
+        waits.extend(owner.and_then(|instance| without_broker(world, key, instance)));
+        waits
     };
     let (status, mut reason) =
         life(&state.life, waits_for).unwrap_or_else(|| rotation(state, changed_at(world, key)));

@@ -55,7 +55,7 @@ fn a_change_of_the_catalog_is_an_event_with_its_differences() {
         [
             "description:  -> better",
             "~ plan basic: id",
-            "- plan alone"
+            "- plan large"
         ]
     );
     assert_eq!(

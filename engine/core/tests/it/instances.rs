@@ -188,7 +188,7 @@ fn what_cannot_be_provisioned_is_refused_with_what_could() {
     let no_plan = refused(&mut platform, instance_of("pg", "gold"));
     assert_eq!(no_plan.code, Code::MissingReference);
     assert!(
-        no_plan.message.contains("it has: basic, alone"),
+        no_plan.message.contains("it has: basic, large, alone"),
         "{no_plan}"
     );
     let text = InstanceSpec {

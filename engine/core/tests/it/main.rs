@@ -6,6 +6,8 @@
 )]
 
 mod apis;
+mod attempts;
+mod bindings;
 mod brokers;
 mod commands;
 mod deletions;
@@ -14,7 +16,9 @@ mod images;
 mod instances;
 mod operations;
 mod random;
+mod rotations;
 mod runs;
 mod size;
 mod support;
 mod sweeps;
+mod updates;

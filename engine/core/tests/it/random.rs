@@ -1,7 +1,7 @@
 //! Random commands, outcomes, losses, repeats and faults: whatever happens, the rules hold, a replay
 //! folds into the same world, and when the faults cease all comes to rest.
 
-use engine_model::{Command, Event, InstanceEvent, Kind, ResourceKey, Status};
+use engine_model::{BindingEvent, Command, Event, InstanceEvent, Kind, ResourceKey, Status};
 use proptest::prelude::*;
 
 use crate::support::outside::Mood;
@@ -41,6 +41,9 @@ enum Verb {
     Retry,
     Abandon,
     Refresh,
+    Rotate,
+    /// Another plan, for an instance.
+    Change,
 }
 
 fn resources() -> Vec<(ResourceKey, engine_model::spec::Spec)> {
@@ -54,7 +57,10 @@ fn resources() -> Vec<(ResourceKey, engine_model::spec::Spec)> {
         (key(Kind::ServiceInstance, "one"), instance("basic", &[])),
         (key(Kind::ServiceInstance, "two"), instance("basic", &["s"])),
         (key(Kind::ServiceInstance, "three"), instance("alone", &[])),
-        (key(Kind::Function, "f"), function_with(&["s"], &["one"])),
+        (
+            key(Kind::Function, "f"),
+            function_with(&["s"], &["one:own"]),
+        ),
         (
             key(Kind::Function, "g"),
             function_with(&[], &["two", "three"]),
@@ -65,8 +71,22 @@ fn resources() -> Vec<(ResourceKey, engine_model::spec::Spec)> {
         (key(Kind::BaseImage, "base"), base_image_spec("python3")),
         (key(Kind::ServiceBroker, "azure"), broker_spec()),
         (key(Kind::ServiceBinding, "one"), secret_spec()),
+        (key(Kind::ServiceBinding, "extra"), binding_spec("one")),
         (key(Kind::Organization, "acme"), organization_spec()),
     ]
+}
+
+/// An instance in its other plan; anything else as it is.
+fn changed(spec: engine_model::spec::Spec) -> engine_model::spec::Spec {
+    use engine_model::spec::{InstanceSpec, Spec};
+    match spec {
+        Spec::ServiceInstance(spec) => Spec::ServiceInstance(InstanceSpec {
+            service_plan: "large".into(),
+            parameters: serde_json::json!({"size": 7}),
+            ..spec
+        }),
+        other => other,
+    }
 }
 
 fn verb() -> impl Strategy<Value = Verb> {
@@ -78,6 +98,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         2 => Just(Verb::Retry),
         1 => Just(Verb::Refresh),
         1 => Just(Verb::Abandon),
+        2 => Just(Verb::Rotate),
+        2 => Just(Verb::Change),
     ]
 }
 
@@ -111,6 +133,8 @@ fn take(platform: &mut Platform, step: &Step) {
                 Verb::Retry => Command::Retry,
                 Verb::Abandon => abandon(),
                 Verb::Refresh => Command::Refresh,
+                Verb::Rotate => Command::Rotate,
+                Verb::Change => update(changed(spec)),
             };
             if let Err(refused) = platform.send(key, command) {
                 assert!(refused.message.len() > 10, "{refused}");
@@ -259,11 +283,15 @@ fn at_rest(platform: &Platform) {
     }
     // A broker that is no longer registered cannot be reached; the status says the way out.
     for (key, id) in &ids {
-        let stuck = |kind| {
-            let status = platform.world.status(&key.sibling(kind));
+        let stuck = |kind, name: &str| {
+            let status = platform.world.status(&crate::support::key(kind, name));
             status.is_some_and(|(_, why)| why.iter().any(|why| why.contains("register it again")))
         };
-        if stuck(Kind::ServiceInstance) || stuck(Kind::ServiceBinding) {
+        let own = key.name.as_str();
+        let bound = [own, "extra", "one--f"];
+        if stuck(Kind::ServiceInstance, own)
+            || bound.iter().any(|name| stuck(Kind::ServiceBinding, name))
+        {
             shown.remove(id);
             abandoned.insert(*id);
         }
@@ -275,13 +303,14 @@ fn at_rest(platform: &Platform) {
         .copied()
         .collect();
     assert_eq!(held, shown, "instances at the broker and on record");
+    let given_up = bindings_given_up(platform);
     let bound = platform
         .outside
         .bindings
-        .values()
-        .filter(|id| !abandoned.contains(id))
+        .iter()
+        .filter(|(binding, id)| !abandoned.contains(id) && !given_up.contains(binding))
         .count();
-    let ready = ["one", "two"]
+    let ready = ["one", "two", "extra", "one--f"]
         .iter()
         .filter(|name| {
             let key = key(Kind::ServiceBinding, name);
@@ -292,6 +321,28 @@ fn at_rest(platform: &Platform) {
         })
         .count();
     assert_eq!(bound, ready, "bindings at the broker and on record");
+}
+
+/// Bindings at the broker that were ended on record only.
+fn bindings_given_up(platform: &Platform) -> std::collections::BTreeSet<engine_model::BindingId> {
+    let mut asked: std::collections::BTreeMap<ResourceKey, Vec<_>> = Default::default();
+    let mut given_up = std::collections::BTreeSet::new();
+    for recorded in &platform.log {
+        let key = &recorded.commit.key;
+        for event in &recorded.commit.events {
+            match event {
+                Event::ServiceBinding(
+                    BindingEvent::BindRequested { binding, .. }
+                    | BindingEvent::RotateRequested { binding, .. },
+                ) => asked.entry(key.clone()).or_default().push(*binding),
+                Event::ServiceBinding(
+                    BindingEvent::Abandoned { .. } | BindingEvent::OrphanAbandoned { .. },
+                ) => given_up.extend(asked.remove(key).into_iter().flatten()),
+                _ => {}
+            }
+        }
+    }
+    given_up
 }
 
 proptest! {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use engine_core::{Input, Overdue, World, alarm, check, decide, due, outstanding, react};
 use engine_model::broker::{BoundCredentials, BoundExtras};
 use engine_model::{
-    Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, EffectId, Event, Kind, Name,
-    OrgName, Outcome, Recorded, Rejection, ResourceKey, Sealed, Seq, Status, Timestamp,
+    Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, EffectId, Event, InstanceEvent,
+    Kind, Name, OrgName, Outcome, Recorded, Rejection, ResourceKey, Sealed, Seq, Status, Timestamp,
 };
 
 pub(crate) mod docs;
@@ -125,6 +125,17 @@ impl Platform {
         let actor = Actor("user:alice".into());
         let (repeated, _) = self.settle(&key, input, Cause::Command(id), &actor)?;
         Ok(repeated.unwrap_or_else(|| self.world.last_seq(&key)))
+    }
+
+    /// The id of the first instance that was created.
+    pub(crate) fn world_id(&self) -> uuid::Uuid {
+        let found = self.log.iter().find_map(|recorded| {
+            recorded.commit.events.iter().find_map(|event| match event {
+                Event::ServiceInstance(InstanceEvent::Created { id, .. }) => Some(id.0),
+                _ => None,
+            })
+        });
+        found.expect("an instance was created")
     }
 
     /// The world as the node that acts knows it.

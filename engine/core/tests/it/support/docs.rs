@@ -163,11 +163,13 @@ pub(crate) fn catalog() -> Vec<engine_model::broker::Offering> {
         offering(json!({
             "id": "pg-id", "name": "pg", "bindable": true,
             "plans": [
-                {"id": "basic-id", "name": "basic", "free": true, "schemas": {"create": {
+                {"id": "basic-id", "name": "basic", "free": true, "planUpdateable": true,
+                    "bindingRotatable": true, "schemas": {"create": {
                     "$schema": "http://json-schema.org/draft-04/schema#",
                     "type": "object",
                     "properties": {"location": {"type": "string", "enum": ["westus", "eastus"]}}
                 }}},
+                {"id": "large-id", "name": "large", "free": true, "planUpdateable": true},
                 {"id": "alone-id", "name": "alone", "free": true, "bindable": false,
                     "maximumPollingDuration": 60},
             ],

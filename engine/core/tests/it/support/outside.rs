@@ -83,6 +83,8 @@ pub(crate) struct Outside {
     pub(crate) lifetime_ms: Option<i64>,
     /// What a broker says of an instance after a failed update.
     pub(crate) aftermath: Aftermath,
+    /// Maintenance versions that provisions named.
+    pub(crate) maintenance: Vec<Option<String>>,
     /// Plans that updates have changed to.
     pub(crate) plans: BTreeMap<InstanceId, String>,
     /// Bindings that were named as those to be replaced.
@@ -107,6 +109,7 @@ impl Default for Outside {
             port: 5432,
             lifetime_ms: None,
             aftermath: Aftermath::default(),
+            maintenance: Vec::new(),
             plans: BTreeMap::new(),
             predecessors: BTreeSet::new(),
             offences: Vec::new(),
@@ -206,8 +209,13 @@ impl Outside {
 
     fn of_broker(&mut self, effect: &Effect, now: Timestamp) -> Outcome {
         match effect {
-            Effect::Provision { call, .. } => {
+            Effect::Provision {
+                call,
+                maintenance_version,
+                ..
+            } => {
                 let id = call.instance;
+                self.maintenance.push(maintenance_version.clone());
                 let verdict = self.make(&call.request.to_string(), id.0, |outside| {
                     outside.instances.insert(id);
                 });
@@ -258,9 +266,13 @@ impl Outside {
                     .plan_id
                     .clone()
                     .unwrap_or_else(|| call.plan_id.clone());
+                let there = plan.clone();
                 let verdict = self.make(&call.request.to_string(), id.0, |outside| {
-                    outside.plans.insert(id, plan);
+                    outside.plans.insert(id, there);
                 });
+                if matches!(verdict, Verdict::Accepted { .. }) {
+                    self.plans.insert(id, plan);
+                }
                 Outcome::Instance(InstanceOutcome::UpdateAnswered {
                     request: call.request,
                     verdict: verdict.map(|()| Provisioned::default()),
