@@ -9,7 +9,9 @@
 //! holds the platform to the rules of the API whatever broker is behind.
 
 mod audit;
+mod behind;
 mod fault;
+mod foreign;
 mod offer;
 mod serve;
 mod target;
@@ -17,20 +19,21 @@ mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use adapter_osb::fake::{Fake, Options};
+use adapter_osb::fake::{Options, Pace};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 pub use adapter_osb::fake::On;
 pub use fault::Fault;
+pub use foreign::Foreign;
 pub use wire::{Headers, Response};
 
 use audit::Audit;
+use behind::Behind;
 
 /// A request, and what was said to it.
 #[derive(Debug, Clone)]
@@ -93,8 +96,8 @@ impl Book {
 pub struct Faulty {
     book: Arc<Mutex<Book>>,
     address: SocketAddr,
-    fake: Option<Fake>,
-    _runtime: Runtime,
+    behind: Behind,
+    runtime: Runtime,
 }
 
 impl Faulty {
@@ -111,35 +114,63 @@ impl Faulty {
     #[must_use]
     pub fn with(options: Options) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
-        let fake = runtime.block_on(Fake::start_with(options));
-        let fake = fake.expect("a port is free");
-        let behind = fake.url().socket_addrs(|| None);
-        let behind = behind.expect("it is an address")[0];
-        Self::on(runtime, behind, Some(fake))
+        let behind = runtime.block_on(Behind::fake(options));
+        Self::before(runtime, behind)
     }
 
-    /// Before the broker that listens there.
+    /// Before a broker that is made with a library of others, and is as wished.
     ///
     /// # Panics
     /// When no port is free.
     #[must_use]
-    pub fn before(behind: SocketAddr) -> Self {
+    pub fn foreign(foreign: &Foreign, options: Options) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
-        Self::on(runtime, behind, None)
+        let behind = Behind::Foreign(foreign.slot());
+        let faulty = Self::before(runtime, behind);
+        faulty.set_pace(options.pace);
+        faulty.set_catalog(options.catalog);
+        faulty
     }
 
-    fn on(runtime: Runtime, behind: SocketAddr, fake: Option<Fake>) -> Self {
+    fn before(runtime: Runtime, behind: Behind) -> Self {
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)));
         let listener = listener.expect("a port is free");
         let address = listener.local_addr().expect("it listens");
         let book = Arc::new(Mutex::new(Book::default()));
-        runtime.spawn(serve::serve(listener, behind, book.clone()));
+        runtime.spawn(serve::serve(listener, behind.place(), book.clone()));
         Self {
             book,
             address,
-            fake,
-            _runtime: runtime,
+            behind,
+            runtime,
         }
+    }
+
+    /// Changes how long work takes that begins from now on.
+    pub fn set_pace(&self, pace: Pace) {
+        self.runtime.block_on(self.behind.set_pace(pace));
+    }
+
+    /// Changes what is offered.
+    pub fn set_catalog(&self, catalog: Value) {
+        self.runtime.block_on(self.behind.set_catalog(catalog));
+    }
+
+    /// What the platform is told to echo; `None` leaves it out.
+    pub fn set_operation(&self, operation: Option<&str>) {
+        self.runtime.block_on(self.behind.set_operation(operation));
+    }
+
+    /// The instances that the broker has, sorted; also those half made and half deleted.
+    #[must_use]
+    pub fn instances(&self) -> Vec<String> {
+        self.runtime.block_on(self.behind.instances())
+    }
+
+    /// The bindings that the broker has, sorted.
+    #[must_use]
+    pub fn bindings(&self) -> Vec<String> {
+        self.runtime.block_on(self.behind.bindings())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -195,22 +226,5 @@ impl Faulty {
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.book().audit.violations.clone()
-    }
-
-    /// The fake broker behind.
-    ///
-    /// # Panics
-    /// When another broker is behind.
-    #[must_use]
-    pub fn fake(&self) -> &Fake {
-        self.fake.as_ref().expect("a fake broker is behind")
-    }
-}
-
-impl Deref for Faulty {
-    type Target = Fake;
-
-    fn deref(&self) -> &Fake {
-        self.fake()
     }
 }

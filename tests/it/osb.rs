@@ -2,5 +2,7 @@
 //! misbehave in every way that is on record.
 
 mod bed;
+mod differential;
 mod mitigation;
+mod run;
 mod stories;

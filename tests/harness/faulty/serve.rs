@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tokio::time::sleep;
 
 use super::fault::{Deliver, Fault, Say};
 use super::target::Target;
-use super::wire::{self, Head, Response};
+use super::wire::{self, Head, Place, Response};
 use super::{Book, Exchange};
 
 type Shared = Arc<Mutex<Book>>;
@@ -21,15 +20,15 @@ fn open(book: &Shared) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) async fn serve(listener: TcpListener, behind: SocketAddr, book: Shared) {
+pub(super) async fn serve(listener: TcpListener, behind: Place, book: Shared) {
     while let Ok((stream, _)) = listener.accept().await {
-        let book = book.clone();
+        let (book, behind) = (book.clone(), behind.clone());
         // How a connection ends is the platform's affair.
-        tokio::spawn(async move { connection(stream, behind, &book).await });
+        tokio::spawn(async move { connection(stream, &behind, &book).await });
     }
 }
 
-async fn connection(stream: TcpStream, behind: SocketAddr, book: &Shared) -> io::Result<()> {
+async fn connection(stream: TcpStream, behind: &Place, book: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufStream::new(stream);
     while let Some(head) = Head::read(&mut stream).await? {
@@ -105,7 +104,7 @@ impl<'a> Visit<'a> {
         &mut self,
         stream: &mut BufStream<TcpStream>,
         head: &Head,
-        behind: SocketAddr,
+        behind: &Place,
     ) -> io::Result<bool> {
         if self.fault.deliver == Deliver::ResetUnread {
             open(self.book).audit.end(self.serial, true);
@@ -143,18 +142,18 @@ impl<'a> Visit<'a> {
         self.deliver(stream, &answer).await
     }
 
-    fn pass_on_late(&self, head: &Head, behind: SocketAddr, wait: Duration) {
+    fn pass_on_late(&self, head: &Head, behind: &Place, wait: Duration) {
         let (book, target) = (self.book.clone(), self.target.clone());
-        let (head, body) = (head.clone(), self.body.clone());
+        let (head, body, behind) = (head.clone(), self.body.clone(), behind.clone());
         tokio::spawn(async move {
             sleep(wait).await;
-            if let Ok(answer) = wire::ask(behind, &head, &body).await {
+            if let Ok(answer) = wire::ask(&behind, &head, &body).await {
                 open(&book).audit.done(&target, &body, &answer);
             }
         });
     }
 
-    async fn pass_on(&self, head: &Head, behind: SocketAddr) -> io::Result<Response> {
+    async fn pass_on(&self, head: &Head, behind: &Place) -> io::Result<Response> {
         let answer = wire::ask(behind, head, &self.body).await?;
         open(self.book)
             .audit

@@ -99,10 +99,17 @@ impl Response {
     }
 }
 
+/// Where a broker listens, and the path below which it does.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    pub(super) prefix: String,
+}
+
 /// Passes a request on and returns the answer.
-pub(super) async fn ask(to: SocketAddr, head: &Head, body: &[u8]) -> io::Result<Response> {
-    let mut stream = BufStream::new(TcpStream::connect(to).await?);
-    let mut text = format!("{} {} HTTP/1.1\r\n", head.method, head.target);
+pub(super) async fn ask(to: &Place, head: &Head, body: &[u8]) -> io::Result<Response> {
+    let mut stream = BufStream::new(TcpStream::connect(to.address).await?);
+    let mut text = format!("{} {}{} HTTP/1.1\r\n", head.method, to.prefix, head.target);
     let own = |name: &str| {
         ["connection", "content-length", "transfer-encoding"]
             .iter()

@@ -25,6 +25,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::run;
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -78,7 +80,7 @@ impl Bed {
 
     /// With a broker that is as wished.
     pub(crate) fn with(options: Options) -> Self {
-        Self::before(Faulty::with(options))
+        Self::before(run::broker(options))
     }
 
     /// With this broker, which is registered.
@@ -353,20 +355,8 @@ impl Bed {
     /// What was recorded and what was sent, for the message of a test that fails.
     pub(crate) fn story(&self) -> String {
         let mut lines = Vec::new();
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let tail = self.people.block_on(async {
-            use futures::StreamExt as _;
-            let head = self.log.head().await.unwrap();
-            let tail = self.log.tail(engine_model::Seq(0)).await.unwrap();
-            let all = tail.take(usize::try_from(head.0).unwrap_or(0));
-            let deadline = tokio::time::sleep(Duration::from_secs(1));
-            all.take_until(deadline).collect::<Vec<_>>().await
-        });
-        for recorded in tail.into_iter().flatten() {
+        for recorded in self.tail() {
             let key = &recorded.commit.key;
-            if matches!(key.kind, Kind::ServiceInstance | Kind::ServiceBinding) {
-                names.insert(key.name.to_string());
-            }
             if key.kind == Kind::ServiceClass {
                 continue;
             }
@@ -376,7 +366,7 @@ impl Bed {
                 lines.push(format!("{} {} {text}", recorded.commit.at.0, key.name));
             }
         }
-        for name in &names {
+        for name in &self.names() {
             for kind in [Kind::ServiceInstance, Kind::ServiceBinding] {
                 lines.push(format!("{kind} {name}: {:?}", self.shown(kind, name)));
             }
@@ -395,36 +385,99 @@ impl Bed {
         lines.join("\n")
     }
 
+    /// What the platform showed of all that a person asked for, without what depends on time or
+    /// chance: ids, moments, and how often something was repeated.
+    fn seen(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        let mut note = |line: String| {
+            if lines.last() != Some(&line) {
+                lines.push(line);
+            }
+        };
+        for name in &self.names() {
+            for kind in [Kind::ServiceInstance, Kind::ServiceBinding] {
+                for recorded in self.history(kind, name) {
+                    for event in &recorded.commit.events {
+                        if !event.name().starts_with("OperationProgressed") {
+                            note(format!("{kind} {name} {}", told(event)));
+                        }
+                    }
+                }
+                let shown = self.shown(kind, name);
+                note(format!("{kind} {name} is {:?}", shown.map(|s| s.status)));
+            }
+        }
+        let mut changes = Vec::new();
+        for exchange in self.broker.exchanges() {
+            let change = exchange.on.filter(|on| changes_something(*on));
+            if let Some(on) = change {
+                changes.push(format!("{on:?} {:?}", exchange.status));
+            }
+        }
+        // Several instances get on in any order.
+        changes.sort();
+        changes.dedup();
+        lines.extend(changes);
+        lines.join("\n")
+    }
+
+    /// The names of all instances that ever were.
+    fn names(&self) -> BTreeSet<String> {
+        let instances = self
+            .tail()
+            .into_iter()
+            .filter(|recorded| recorded.commit.key.kind == Kind::ServiceInstance);
+        instances
+            .map(|recorded| recorded.commit.key.name.to_string())
+            .collect()
+    }
+
+    /// All commits.
+    fn tail(&self) -> Vec<Recorded> {
+        self.people.block_on(async {
+            use futures::StreamExt as _;
+            let head = self.log.head().await.unwrap();
+            let tail = self.log.tail(engine_model::Seq(0)).await.unwrap();
+            let all = tail.take(usize::try_from(head.0).unwrap_or(0));
+            all.map(Result::unwrap).collect().await
+        })
+    }
+
     /// The requests that change something, in order, each by what it asks for.
     pub(crate) fn changes(&self) -> Vec<On> {
         let exchanges = self.broker.exchanges();
         let all = exchanges.iter().filter_map(|exchange| exchange.on);
-        all.filter(|on| {
-            matches!(
-                on,
-                On::Provision | On::Update | On::Deprovision | On::Bind | On::Unbind
-            )
-        })
-        .collect()
+        all.filter(|on| changes_something(*on)).collect()
     }
+}
+
+fn changes_something(on: On) -> bool {
+    matches!(
+        on,
+        On::Provision | On::Update | On::Deprovision | On::Bind | On::Unbind
+    )
+}
+
+/// An event's name, and the reason that it gives.
+fn told(event: &Event) -> String {
+    let value = serde_json::to_value(event).unwrap_or_default();
+    let facts = value.as_object().and_then(|kind| kind.values().next());
+    let name = event.name();
+    let own = facts.and_then(|facts| facts.get(&name));
+    let reason = own.and_then(|own| own.get("reason")?.as_str());
+    format!("{name} {}", reason.unwrap_or_default())
 }
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        if run::is_recorded() && !thread::panicking() {
+            run::record(self.seen());
+        }
         if let Some((runtime, node)) = self.node.take() {
             runtime.shutdown_background();
             drop(node);
         }
     }
-}
-
-/// Does the same with each of several beds. They mostly wait, so they wait together.
-pub(crate) fn at_once<T: Send>(each: impl IntoIterator<Item = T>, scenario: impl Fn(T) + Sync) {
-    thread::scope(|scope| {
-        for one in each {
-            scope.spawn(|| scenario(one));
-        }
-    });
 }
 
 pub(crate) fn key(kind: Kind, name: &str) -> ResourceKey {

@@ -1,9 +1,9 @@
 //! What other platforms are known for, story by story: each has cost somebody an instance, money
 //! or a night.
 
-mod catalogs;
-mod crashes;
-mod deletions;
-mod load;
-mod lost;
-mod polls;
+pub(crate) mod catalogs;
+pub(crate) mod crashes;
+pub(crate) mod deletions;
+pub(crate) mod load;
+pub(crate) mod lost;
+pub(crate) mod polls;

@@ -7,7 +7,8 @@ use engine_model::Kind;
 use harness::faulty::{Fault, On};
 use serde_json::json;
 
-use crate::osb::bed::{Bed, Shown, at_once};
+use crate::osb::bed::{Bed, Shown};
+use crate::osb::run::at_once;
 
 fn until_failed(bed: &Bed) -> Shown {
     bed.until(Kind::ServiceBinding, "db", "is in ERROR", Shown::is_error)
@@ -75,7 +76,7 @@ fn is_mitigated_after(fault: Fault, reason: &str) {
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_200_201_or_202_is_none() {
+pub(crate) fn mitigation_of_a_bind_answered_200_201_or_202_is_none() {
     let ways = [
         (Fault::with_status(200), Pace::Sync),
         (Fault::none(), Pace::Sync),
@@ -85,12 +86,12 @@ fn mitigation_of_a_bind_answered_200_201_or_202_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_200_malformed_is_none() {
+pub(crate) fn mitigation_of_a_bind_answered_200_malformed_is_none() {
     is_left_alone(Fault::say(200, "null").applied(), "not an object");
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_201_malformed_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_answered_201_malformed_deletes_the_binding() {
     is_mitigated_after(Fault::html(201).applied(), "markup");
     is_mitigated_after(Fault::half_body(), "cut off");
     let text = r#"{"credentials": "all of them"}"#;
@@ -98,17 +99,17 @@ fn mitigation_of_a_bind_answered_201_malformed_deletes_the_binding() {
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_202_malformed_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_answered_202_malformed_deletes_the_binding() {
     is_mitigated_after(Fault::say(202, "[]").applied(), "not an object");
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_by_another_2xx_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_answered_by_another_2xx_deletes_the_binding() {
     is_mitigated_after(Fault::say(204, "").applied(), "204");
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_408_is_none_and_the_same_request_is_repeated() {
+pub(crate) fn mitigation_of_a_bind_answered_408_is_none_and_the_same_request_is_repeated() {
     let bed = Bed::start();
     bed.broker.script(On::Bind, [Fault::say(408, "")]);
     bed.order("db");
@@ -123,7 +124,7 @@ fn mitigation_of_a_bind_answered_408_is_none_and_the_same_request_is_repeated() 
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_by_another_4xx_is_none() {
+pub(crate) fn mitigation_of_a_bind_answered_by_another_4xx_is_none() {
     for status in [400, 401, 404, 409] {
         is_left_alone(Fault::error(status, "Refused", "not you"), "not you");
     }
@@ -134,7 +135,7 @@ fn mitigation_of_a_bind_answered_by_another_4xx_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_bind_answered_5xx_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_answered_5xx_deletes_the_binding() {
     for status in [500, 502] {
         let fault = Fault::error(status, "Boom", "out of logins").applied();
         is_mitigated_after(fault, "out of logins");
@@ -142,18 +143,18 @@ fn mitigation_of_a_bind_answered_5xx_deletes_the_binding() {
 }
 
 #[test]
-fn mitigation_of_a_bind_without_an_answer_in_time_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_without_an_answer_in_time_deletes_the_binding() {
     is_mitigated_after(Fault::hang().applied(), "no answer in time");
     is_mitigated_after(Fault::drip(Duration::from_millis(50)), "no answer in time");
 }
 
 #[test]
-fn mitigation_of_a_bind_whose_connection_was_reset_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_whose_connection_was_reset_deletes_the_binding() {
     is_mitigated_after(Fault::reset().applied(), "the connection ended");
 }
 
 #[test]
-fn mitigation_of_a_bind_that_a_poll_says_failed_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_that_a_poll_says_failed_deletes_the_binding() {
     let bed = Bed::with(Options {
         pace: Pace::Polls(0),
         ..Options::default()
@@ -164,7 +165,7 @@ fn mitigation_of_a_bind_that_a_poll_says_failed_deletes_the_binding() {
 }
 
 #[test]
-fn mitigation_of_a_bind_after_which_the_platform_fails_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_after_which_the_platform_fails_deletes_the_binding() {
     // What no event could hold is not stored, so the binding is of no use to anybody.
     let bed = Bed::start();
     let large = "x".repeat(200_000);

@@ -4,7 +4,8 @@ use adapter_osb::fake::{Options, Pace};
 use engine_model::{Kind, Status};
 use harness::faulty::{Fault, On};
 
-use crate::osb::bed::{Bed, at_once};
+use crate::osb::bed::Bed;
+use crate::osb::run::at_once;
 
 /// Deletes an instance whose `on` goes so, then well. What goes wrong is shown with `reason`
 /// while the instance stays on record, and it is asked again until nothing is left.
@@ -33,7 +34,7 @@ fn is_asked_again(on: On, fault: Fault, reason: &str) {
 const BOTH: [On; 2] = [On::Unbind, On::Deprovision];
 
 #[test]
-fn mitigation_of_a_deletion_answered_200_is_none() {
+pub(crate) fn mitigation_of_a_deletion_answered_200_is_none() {
     let bed = Bed::start();
     bed.order("db");
     bed.lives_and_goes("db");
@@ -44,7 +45,7 @@ fn mitigation_of_a_deletion_answered_200_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_202_is_none() {
+pub(crate) fn mitigation_of_a_deletion_answered_202_is_none() {
     let bed = Bed::with(Options {
         pace: Pace::Polls(1),
         ..Options::default()
@@ -58,7 +59,7 @@ fn mitigation_of_a_deletion_answered_202_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_410_is_none() {
+pub(crate) fn mitigation_of_a_deletion_answered_410_is_none() {
     for on in BOTH {
         let bed = Bed::start();
         bed.order("db");
@@ -70,7 +71,7 @@ fn mitigation_of_a_deletion_answered_410_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_200_malformed_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_answered_200_malformed_asks_again() {
     let answers = [
         (On::Unbind, Fault::html(200), "markup"),
         (On::Deprovision, Fault::html(200).applied(), "markup"),
@@ -81,7 +82,7 @@ fn mitigation_of_a_deletion_answered_200_malformed_asks_again() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_by_another_2xx_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_answered_by_another_2xx_asks_again() {
     let answers = [
         (On::Unbind, Fault::say(204, "").applied(), "204"),
         (On::Deprovision, Fault::say(204, ""), "204"),
@@ -92,19 +93,19 @@ fn mitigation_of_a_deletion_answered_by_another_2xx_asks_again() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_408_repeats_the_same_request() {
+pub(crate) fn mitigation_of_a_deletion_answered_408_repeats_the_same_request() {
     is_asked_again(On::Deprovision, Fault::say(408, ""), "408");
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_by_another_4xx_keeps_it_on_record() {
+pub(crate) fn mitigation_of_a_deletion_answered_by_another_4xx_keeps_it_on_record() {
     at_once(BOTH, |on| {
         is_asked_again(on, Fault::error(403, "No", "not now"), "not now");
     });
 }
 
 #[test]
-fn mitigation_of_a_deletion_answered_5xx_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_answered_5xx_asks_again() {
     let answers = [
         (
             On::Unbind,
@@ -119,7 +120,7 @@ fn mitigation_of_a_deletion_answered_5xx_asks_again() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_without_an_answer_in_time_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_without_an_answer_in_time_asks_again() {
     let answers = [
         (On::Unbind, Fault::hang(), "no answer in time"),
         (
@@ -134,7 +135,7 @@ fn mitigation_of_a_deletion_without_an_answer_in_time_asks_again() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_whose_connection_was_reset_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_whose_connection_was_reset_asks_again() {
     is_asked_again(
         On::Deprovision,
         Fault::reset().applied(),
@@ -143,12 +144,12 @@ fn mitigation_of_a_deletion_whose_connection_was_reset_asks_again() {
 }
 
 #[test]
-fn mitigation_of_a_deletion_that_found_another_operation_waits_for_it() {
+pub(crate) fn mitigation_of_a_deletion_that_found_another_operation_waits_for_it() {
     at_once(BOTH, |on| is_asked_again(on, Fault::concurrency(), "busy"));
 }
 
 #[test]
-fn mitigation_of_a_deletion_that_a_poll_says_failed_asks_again() {
+pub(crate) fn mitigation_of_a_deletion_that_a_poll_says_failed_asks_again() {
     let polls = [
         (On::Unbind, On::PollBinding),
         (On::Deprovision, On::PollInstance),

@@ -31,7 +31,7 @@ fn is_overdue(shown: &Shown) {
 }
 
 #[test]
-fn mitigation_of_a_provision_that_is_not_done_in_time_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_that_is_not_done_in_time_deletes_the_instance() {
     let bed = bed(SLOW);
     bed.order("db");
     is_overdue(&bed.until_error("db"));
@@ -44,7 +44,7 @@ fn mitigation_of_a_provision_that_is_not_done_in_time_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_of_a_bind_that_is_not_done_in_time_deletes_the_binding() {
+pub(crate) fn mitigation_of_a_bind_that_is_not_done_in_time_deletes_the_binding() {
     let bed = bed(Pace::Sync);
     // The first request is not received, so that the second one meets a slow broker.
     bed.broker.script(On::Bind, [Fault::say(408, "")]);

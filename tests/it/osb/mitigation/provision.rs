@@ -63,34 +63,34 @@ fn is_mitigated_after(fault: Fault, reason: &str) {
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_200_is_none() {
+pub(crate) fn mitigation_of_a_provision_answered_200_is_none() {
     succeeds(Fault::with_status(200), Pace::Sync);
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_201_is_none() {
+pub(crate) fn mitigation_of_a_provision_answered_201_is_none() {
     succeeds(Fault::none(), Pace::Sync);
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_202_is_none() {
+pub(crate) fn mitigation_of_a_provision_answered_202_is_none() {
     succeeds(Fault::none(), Pace::Polls(2));
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_200_malformed_is_none() {
+pub(crate) fn mitigation_of_a_provision_answered_200_malformed_is_none() {
     is_left_alone(Fault::say(200, "[]").applied(), "not an object");
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_201_malformed_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_answered_201_malformed_deletes_the_instance() {
     is_mitigated_after(Fault::html(201).applied(), "markup");
     is_mitigated_after(Fault::say(201, "").applied(), "empty");
     is_mitigated_after(Fault::half_body(), "cut off");
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_202_malformed_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_answered_202_malformed_deletes_the_instance() {
     is_mitigated_after(Fault::say(202, "null").applied(), "not an object");
     is_mitigated_after(
         Fault::say(202, r#"{"operation": 17}"#).applied(),
@@ -99,14 +99,14 @@ fn mitigation_of_a_provision_answered_202_malformed_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_by_another_2xx_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_answered_by_another_2xx_deletes_the_instance() {
     for status in [203, 204, 206] {
         is_mitigated_after(Fault::say(status, "").applied(), &status.to_string());
     }
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_408_is_none_and_the_same_request_is_repeated() {
+pub(crate) fn mitigation_of_a_provision_answered_408_is_none_and_the_same_request_is_repeated() {
     let bed = Bed::start();
     bed.broker.script(On::Provision, [Fault::html(408)]);
     bed.order("db");
@@ -120,7 +120,7 @@ fn mitigation_of_a_provision_answered_408_is_none_and_the_same_request_is_repeat
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_by_another_4xx_is_none() {
+pub(crate) fn mitigation_of_a_provision_answered_by_another_4xx_is_none() {
     let said = "no such region";
     for status in [400, 401, 403, 404, 409, 410, 412, 418] {
         is_left_alone(Fault::error(status, "Refused", said), said);
@@ -132,7 +132,7 @@ fn mitigation_of_a_provision_answered_by_another_4xx_is_none() {
 }
 
 #[test]
-fn mitigation_of_a_provision_answered_5xx_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_answered_5xx_deletes_the_instance() {
     for status in [500, 502, 503, 504, 599] {
         let fault = Fault::error(status, "Boom", "the disk is full").applied();
         is_mitigated_after(fault, "the disk is full");
@@ -140,7 +140,7 @@ fn mitigation_of_a_provision_answered_5xx_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_of_a_provision_without_an_answer_in_time_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_without_an_answer_in_time_deletes_the_instance() {
     is_mitigated_after(Fault::hang().applied(), "no answer in time");
     is_mitigated_after(
         Fault::drip(Duration::from_millis(50)).applied(),
@@ -149,19 +149,19 @@ fn mitigation_of_a_provision_without_an_answer_in_time_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_of_a_provision_whose_connection_was_reset_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_whose_connection_was_reset_deletes_the_instance() {
     is_mitigated_after(Fault::reset().applied(), "the connection ended");
     is_mitigated_after(Fault::close().applied(), "the connection ended");
     is_mitigated_after(Fault::half_head(), "the connection ended");
 }
 
 #[test]
-fn mitigation_of_a_provision_reset_before_it_was_read_asks_until_it_is_sure() {
+pub(crate) fn mitigation_of_a_provision_reset_before_it_was_read_asks_until_it_is_sure() {
     is_mitigated_after(Fault::reset_unread(), "the connection ended");
 }
 
 #[test]
-fn mitigation_of_a_provision_that_never_connected_is_none_and_it_is_tried_again() {
+pub(crate) fn mitigation_of_a_provision_that_never_connected_is_none_and_it_is_tried_again() {
     // A broker that is away: nobody listens where it was.
     let away = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = away.local_addr().unwrap();
@@ -185,7 +185,7 @@ fn mitigation_of_a_provision_that_never_connected_is_none_and_it_is_tried_again(
 }
 
 #[test]
-fn mitigation_of_a_provision_that_was_redirected_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_that_was_redirected_deletes_the_instance() {
     let bed = Bed::start();
     let elsewhere = format!("{}/elsewhere", bed.broker.url());
     let fault = Fault::redirect(&elsewhere).applied();
@@ -194,7 +194,7 @@ fn mitigation_of_a_provision_that_was_redirected_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_of_a_provision_that_a_poll_says_failed_deletes_the_instance() {
+pub(crate) fn mitigation_of_a_provision_that_a_poll_says_failed_deletes_the_instance() {
     let bed = Bed::with(Options {
         pace: Pace::Polls(0),
         ..Options::default()
@@ -205,7 +205,7 @@ fn mitigation_of_a_provision_that_a_poll_says_failed_deletes_the_instance() {
 }
 
 #[test]
-fn mitigation_never_follows_a_concurrency_error() {
+pub(crate) fn mitigation_never_follows_a_concurrency_error() {
     let bed = Bed::start();
     let busy = [
         Fault::concurrency(),

@@ -15,7 +15,7 @@ fn catalog(change: impl FnOnce(&mut Value)) -> Value {
 
 /// 15: two brokers, one set of ids. Each keeps its own instances.
 #[test]
-fn story_15_two_catalogs_with_the_same_ids_are_kept_apart() {
+pub(crate) fn story_15_two_catalogs_with_the_same_ids_are_kept_apart() {
     let bed = Bed::start();
     let second = Faulty::start();
     second.set_catalog(catalog(|service| {
@@ -46,7 +46,7 @@ fn story_15_two_catalogs_with_the_same_ids_are_kept_apart() {
 
 /// 15: a class name that another broker has already is refused, by name, and changes nothing.
 #[test]
-fn story_15_a_name_that_another_broker_has_is_reported_and_nothing_is_linked_anew() {
+pub(crate) fn story_15_a_name_that_another_broker_has_is_reported_and_nothing_is_linked_anew() {
     let bed = Bed::start();
     bed.order("db");
     bed.until_ready("db");
@@ -69,7 +69,7 @@ fn story_15_a_name_that_another_broker_has_is_reported_and_nothing_is_linked_ane
 
 /// 15: a broker comes back with other ids. What is there keeps those that it was made with.
 #[test]
-fn story_15_ids_that_change_do_not_change_what_is_there() {
+pub(crate) fn story_15_ids_that_change_do_not_change_what_is_there() {
     let bed = Bed::start();
     bed.order("old");
     bed.until_ready("old");
@@ -105,7 +105,7 @@ fn story_15_ids_that_change_do_not_change_what_is_there() {
 /// 16: a plan, or a whole class, is gone from the catalog while it is used. Those who use it keep
 /// it to their end, and only new use is refused.
 #[test]
-fn story_16_what_a_catalog_lost_serves_those_who_have_it_and_nobody_else() {
+pub(crate) fn story_16_what_a_catalog_lost_serves_those_who_have_it_and_nobody_else() {
     let gone = [
         catalog(|service| {
             service["plans"].as_array_mut().unwrap().remove(0);
@@ -130,7 +130,7 @@ fn story_16_what_a_catalog_lost_serves_those_who_have_it_and_nobody_else() {
 
 /// A catalog that has not changed is not sent again, and changes nothing.
 #[test]
-fn a_catalog_that_is_known_is_asked_for_by_its_etag() {
+pub(crate) fn a_catalog_that_is_known_is_asked_for_by_its_etag() {
     let bed = Bed::start();
     bed.refresh();
     bed.eventually("it was asked for again", || {

@@ -6,12 +6,13 @@ use adapter_osb::fake::{Options, Pace};
 use engine_model::{Command, Kind, Status};
 use harness::faulty::{Fault, On};
 
-use crate::osb::bed::{Bed, at_once};
+use crate::osb::bed::Bed;
+use crate::osb::run::at_once;
 
 /// 1: a crash between the request and the record of its answer. The same request is sent again,
 /// whether or not the first one arrived, and nobody has to help.
 #[test]
-fn story_01_a_crash_between_a_request_and_its_record_repeats_the_same_request() {
+pub(crate) fn story_01_a_crash_between_a_request_and_its_record_repeats_the_same_request() {
     at_once([Fault::hang().applied(), Fault::hang()], |fault| {
         let mut bed = Bed::start();
         bed.broker.script(On::Provision, [fault]);
@@ -33,7 +34,7 @@ fn story_01_a_crash_between_a_request_and_its_record_repeats_the_same_request() 
 
 /// 1, the other half: while nobody knows what came of the request, a person can delete it.
 #[test]
-fn story_01_what_was_being_made_in_a_crash_can_be_deleted() {
+pub(crate) fn story_01_what_was_being_made_in_a_crash_can_be_deleted() {
     let mut bed = Bed::start();
     bed.broker.script(On::Provision, [Fault::hang().applied()]);
     bed.order("db");
@@ -49,7 +50,7 @@ fn story_01_what_was_being_made_in_a_crash_can_be_deleted() {
 /// 2: the poller dies while the broker works on. Its successor asks the broker, and deletes
 /// nothing.
 #[test]
-fn story_02_the_death_of_a_poller_costs_an_interval_and_no_instance() {
+pub(crate) fn story_02_the_death_of_a_poller_costs_an_interval_and_no_instance() {
     let mut bed = Bed::with(Options {
         pace: Pace::For(Duration::from_millis(900)),
         ..Options::default()
@@ -71,7 +72,7 @@ fn story_02_the_death_of_a_poller_costs_an_interval_and_no_instance() {
 
 /// 14: a binding that is stored is not bound again after a crash, whatever a repeat would say.
 #[test]
-fn story_14_stored_credentials_outlive_a_crash_as_they_are() {
+pub(crate) fn story_14_stored_credentials_outlive_a_crash_as_they_are() {
     let mut bed = Bed::start();
     bed.order("db");
     bed.until_ready("db");
@@ -90,7 +91,7 @@ fn story_14_stored_credentials_outlive_a_crash_as_they_are() {
 /// 20: a broker that is gone for good holds nobody: what it had is abandoned on record, without
 /// a call, and then the broker itself can go.
 #[test]
-fn story_20_a_broker_that_is_gone_for_good_can_be_left_behind() {
+pub(crate) fn story_20_a_broker_that_is_gone_for_good_can_be_left_behind() {
     let bed = Bed::start();
     bed.order("db");
     bed.until_ready("db");

@@ -11,7 +11,7 @@ use crate::osb::bed::Bed;
 /// 8: a broker answers 500 to each deletion, also of what is long gone. It is shown, the pace
 /// slows, and a person can end it on record.
 #[test]
-fn story_08_a_deletion_that_never_succeeds_says_so_and_can_be_abandoned() {
+pub(crate) fn story_08_a_deletion_that_never_succeeds_says_so_and_can_be_abandoned() {
     let bed = Bed::start();
     bed.order("db");
     bed.until_ready("db");
@@ -39,7 +39,7 @@ fn story_08_a_deletion_that_never_succeeds_says_so_and_can_be_abandoned() {
 /// 18: deleted while it is made. The broker will not hear of it before it is done, so the making
 /// is followed to its end, and then it goes.
 #[test]
-fn story_18_a_deletion_that_the_broker_refuses_waits_for_the_creation() {
+pub(crate) fn story_18_a_deletion_that_the_broker_refuses_waits_for_the_creation() {
     let bed = Bed::with(Options {
         pace: Pace::For(Duration::from_millis(700)),
         ..Options::default()
@@ -59,7 +59,7 @@ fn story_18_a_deletion_that_the_broker_refuses_waits_for_the_creation() {
 
 /// 18: the broker gets on with the creation only while it is polled, as some do.
 #[test]
-fn story_18_a_creation_goes_on_being_polled_while_it_is_to_be_deleted() {
+pub(crate) fn story_18_a_creation_goes_on_being_polled_while_it_is_to_be_deleted() {
     let bed = Bed::with(Options {
         pace: Pace::Polls(3),
         ..Options::default()
@@ -73,7 +73,7 @@ fn story_18_a_creation_goes_on_being_polled_while_it_is_to_be_deleted() {
 
 /// 18: the broker gives up the creation and deletes.
 #[test]
-fn story_18_a_broker_that_cancels_a_creation_leaves_nothing() {
+pub(crate) fn story_18_a_broker_that_cancels_a_creation_leaves_nothing() {
     let bed = Bed::with(Options {
         pace: Pace::Polls(2),
         ..Options::default()
@@ -95,7 +95,7 @@ fn story_18_a_broker_that_cancels_a_creation_leaves_nothing() {
 /// 19: a broker that fails for ever is not asked for ever: a failed provision is not repeated
 /// unless someone says so, and the clean-up slows down, also across a crash.
 #[test]
-fn story_19_a_broker_that_fails_for_ever_is_not_hammered() {
+pub(crate) fn story_19_a_broker_that_fails_for_ever_is_not_hammered() {
     let mut bed = Bed::start();
     let boom = || Fault::error(500, "Boom", "always");
     bed.broker.always(On::Provision, boom().applied());

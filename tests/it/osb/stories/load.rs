@@ -11,7 +11,7 @@ use crate::osb::bed::Bed;
 
 /// 21: two people create an instance of one name at the same moment. One of them has it.
 #[test]
-fn story_21_a_name_is_taken_before_the_broker_hears_of_it() {
+pub(crate) fn story_21_a_name_is_taken_before_the_broker_hears_of_it() {
     let bed = Bed::start();
     let (at_once, count) = (Barrier::new(8), 8);
     let made = thread::scope(|scope| {
@@ -39,7 +39,7 @@ fn story_21_a_name_is_taken_before_the_broker_hears_of_it() {
 
 /// 24: a broker that is busy with the resource is waited for, whatever it was asked.
 #[test]
-fn story_24_a_busy_broker_is_waited_for_and_nobody_is_told_of_a_failure() {
+pub(crate) fn story_24_a_busy_broker_is_waited_for_and_nobody_is_told_of_a_failure() {
     let bed = Bed::start();
     for on in [On::Provision, On::Bind, On::Unbind, On::Deprovision] {
         bed.broker.script(on, [Fault::concurrency()]);
@@ -68,7 +68,7 @@ fn story_24_a_busy_broker_is_waited_for_and_nobody_is_told_of_a_failure() {
 /// 25: a hundred instances at once at a broker that takes a few at a time. All of them come, and
 /// none is asked for again before the broker allows it.
 #[test]
-fn story_25_a_hundred_at_once_wait_for_a_broker_that_says_when() {
+pub(crate) fn story_25_a_hundred_at_once_wait_for_a_broker_that_says_when() {
     const COUNT: usize = 100;
     let bed = Bed::start();
     let full = || Fault::error(429, "TooManyRequests", "slow down").header("retry-after", 2);

@@ -4,7 +4,8 @@ use adapter_osb::fake::{Options, Pace};
 use engine_model::Kind;
 use harness::faulty::{Fault, On};
 
-use crate::osb::bed::{Bed, at_once};
+use crate::osb::bed::Bed;
+use crate::osb::run::at_once;
 
 fn slow(polls: u32) -> Bed {
     Bed::with(Options {
@@ -24,7 +25,7 @@ fn operation() -> String {
 /// 9: what the broker calls its operation is kept with the operation: it survives polls, a crash,
 /// and another request's refusal, and comes back exactly as it was given.
 #[test]
-fn story_09_an_operation_of_ten_thousand_characters_comes_back_with_every_poll() {
+pub(crate) fn story_09_an_operation_of_ten_thousand_characters_comes_back_with_every_poll() {
     let mut bed = slow(2);
     let operation = operation();
     bed.broker.set_operation(Some(&operation));
@@ -42,7 +43,7 @@ fn story_09_an_operation_of_ten_thousand_characters_comes_back_with_every_poll()
 
 /// 9: a broker that gives no name to its operation is polled without one.
 #[test]
-fn story_09_an_operation_without_a_name_is_polled_without_one() {
+pub(crate) fn story_09_an_operation_without_a_name_is_polled_without_one() {
     let bed = slow(1);
     bed.broker.set_operation(None);
     bed.order("db");
@@ -73,7 +74,7 @@ fn nonsense() -> Vec<Fault> {
 
 /// 10: one poll, or a dozen, that go wrong end nothing.
 #[test]
-fn story_10_polls_that_go_wrong_do_not_end_what_the_broker_goes_on_with() {
+pub(crate) fn story_10_polls_that_go_wrong_do_not_end_what_the_broker_goes_on_with() {
     let bed = slow(4);
     bed.broker.script(On::PollInstance, nonsense());
     bed.broker.script(On::PollBinding, nonsense());
@@ -91,7 +92,7 @@ fn story_10_polls_that_go_wrong_do_not_end_what_the_broker_goes_on_with() {
 /// 11: a deletion that is done is polled by 404. The deletion is asked for again, and its answer
 /// counts.
 #[test]
-fn story_11_a_deletion_whose_poll_finds_nothing_is_asked_for_again() {
+pub(crate) fn story_11_a_deletion_whose_poll_finds_nothing_is_asked_for_again() {
     let bed = slow(0);
     bed.order("db");
     bed.until_ready("db");
@@ -110,7 +111,7 @@ fn story_11_a_deletion_whose_poll_finds_nothing_is_asked_for_again() {
 
 /// 12: 200, and a body that says nothing. It is shown, and asked again.
 #[test]
-fn story_12_a_poll_without_a_state_is_shown_and_asked_again() {
+pub(crate) fn story_12_a_poll_without_a_state_is_shown_and_asked_again() {
     let page = "<html><body>Whoops</body></html>";
     let bodies = [
         ("null", "not an object"),
@@ -138,7 +139,7 @@ fn story_12_a_poll_without_a_state_is_shown_and_asked_again() {
 
 /// A broker that says one thing and then another: what is over is over.
 #[test]
-fn a_state_that_flips_after_the_end_is_not_asked_for() {
+pub(crate) fn a_state_that_flips_after_the_end_is_not_asked_for() {
     let bed = slow(0);
     let flips = [
         Fault::state("in progress", "making it"),
@@ -158,7 +159,7 @@ fn a_state_that_flips_after_the_end_is_not_asked_for() {
 
 /// A broker that answers slowly, as text, or at length is a broker all the same.
 #[test]
-fn an_answer_that_comes_slowly_as_text_or_at_length_is_an_answer() {
+pub(crate) fn an_answer_that_comes_slowly_as_text_or_at_length_is_an_answer() {
     let bed = slow(0);
     let drip = std::time::Duration::from_micros(200);
     bed.broker.script(On::Provision, [Fault::drip(drip)]);
