@@ -59,7 +59,7 @@ async fn a_credential_lifetime_is_told_and_repeated() {
 #[tokio::test]
 async fn an_expired_password_opens_nothing_and_has_no_successor() {
     let (server, state) = (SharedServer::start(), tempfile::tempdir().unwrap());
-    let config = plans_config(state.path(), &server, |text| text.replace("24h", "3s"));
+    let config = plans_config(state.path(), &server, |text| text.replace("24h", "8s"));
     let broker = TestBroker::start(config).await;
     let platform = &broker.platform;
     platform.provision_plan("i", EXPIRING).await;
