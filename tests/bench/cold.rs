@@ -40,6 +40,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
             let since = Instant::now();
             functions.load(revision).await?;
             let call = Call {
+                services: Vec::new(),
                 run_id: id.clone(),
                 context: json!({}),
                 input: json!({ "n": number }),

@@ -104,6 +104,7 @@ fn revision(language: Language, text: &str, number: usize) -> Revision {
 
 fn call() -> Call {
     Call {
+        services: Vec::new(),
         run_id: "run".into(),
         context: json!({"secrets": {"password": "OpenSesame"}}),
         input: json!({"name": "Jon", "place": "Winterfell"}),

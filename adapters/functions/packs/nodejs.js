@@ -13,6 +13,7 @@ const Module = require('module');
 
 const CHANNEL = 3;
 const FUNCTION = '/tmp/function'; // the engine says the same in every order
+const BINDINGS = '/tmp/bindings'; // what $SERVICE_BINDING_ROOT says
 const exit = process.reallyExit.bind(process);
 let handler = null;
 let current = null; // the id of the call that is being served
@@ -119,6 +120,16 @@ function reply(text) {
 
 function serve(order) {
     current = order.call;
+    if (order.bindings) {
+        try {
+            fs.rmSync(BINDINGS, { recursive: true, force: true });
+            fs.mkdirSync(BINDINGS);
+            writeFiles(BINDINGS, order.bindings);
+        } catch (error) {
+            failed('SystemError', null, `the files of its services cannot be written: ${explain(error)}`);
+            return;
+        }
+    }
     let result;
     try {
         result = handler(order.context, order.payload);

@@ -6,7 +6,7 @@ It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
     engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "...",
              "code": "..."}}
     worker  {"ready": 1, "code": "..."} | {"fail": "one reason"}
-    engine  {"call": 7, "context": {...}, "payload": ...}
+    engine  {"call": 7, "bindings": [...], "context": {...}, "payload": ...}
     worker  {"ok": 7, "payload": ...} | {"err": 7, "type": "...", "message": "...", "stacktrace": []}
 
 `code` is the handler's module compiled, in hexadecimal: the first worker of a function says it,
@@ -28,6 +28,8 @@ CHANNEL = 3
 HIGH = 200
 # Where functions are written: the engine says the same in every order.
 FUNCTION = "/tmp/function"
+# Where the credentials of its services are files: what $SERVICE_BINDING_ROOT says.
+BINDINGS = "/tmp/bindings"
 
 
 def take_channel():
@@ -109,6 +111,26 @@ def make_folders(path):
     except FileNotFoundError:
         make_folders(path.rpartition("/")[0])
         posix.mkdir(path)
+
+
+def write_bindings(files):
+    """Replaces the files of the function's services."""
+    try:
+        remove(BINDINGS)
+    except FileNotFoundError:
+        pass
+    make_folders(BINDINGS)
+    write_files(BINDINGS, files)
+
+
+def remove(path):
+    for name in posix.listdir(path):
+        inside = path + "/" + name
+        try:
+            posix.unlink(inside)
+        except (IsADirectoryError, PermissionError):
+            remove(inside)
+    posix.rmdir(path)
 
 
 def add_layer(layer):
@@ -239,6 +261,12 @@ def failed(call, kind, message, stacktrace):
 
 def serve(order):
     call = order["call"]
+    if "bindings" in order:
+        try:
+            write_bindings(order["bindings"])
+        except BaseException as error:
+            text = "the files of its services cannot be written: " + explain(error)
+            return failed(call, "SystemError", text, [])
     try:
         result = handler(order["context"], order["payload"])
     except BaseException as error:  # SystemExit and KeyboardInterrupt end the call, not the worker

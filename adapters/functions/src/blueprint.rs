@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
 
-use crate::language::{BaseImage, Language, PACK_DIR};
+use crate::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
 
 /// What of the network a function can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,7 @@ fn environment() -> Vec<(String, String)> {
         ("TMPDIR", "/tmp"),
         ("LANG", "C.UTF-8"),
         ("LC_ALL", "C.UTF-8"),
+        ("SERVICE_BINDING_ROOT", BINDINGS_DIR),
         // Threads of numeric libraries would count against the limit of processes.
         ("OPENBLAS_NUM_THREADS", "1"),
         ("OMP_NUM_THREADS", "1"),

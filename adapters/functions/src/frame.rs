@@ -4,12 +4,13 @@
 //! worker  {"ready":1,"version":"3.11.2"}      once, when it may be given a function
 //! engine  {"init":{"files":[[path,text,base64?]],"dir":..,"handler":..,"layer":..,"code":..}}
 //! worker  {"ready":1,"code":..} | {"fail":"one reason"}
-//! engine  {"call":7,"context":{..},"payload":..}
+//! engine  {"call":7,"bindings":[[path,text,false]],"context":{..},"payload":..}
 //! worker  {"ok":7,"payload":..} | {"err":7,"type":..,"message":..,"stacktrace":[..]}
 //! ```
 //!
 //! `code` is what the first worker of a function compiled, for the next ones, in whatever form the
-//! wrapper likes. `"left":1` beside an answer says that processes of the function still run. JSON never holds a
+//! wrapper likes. `bindings`, the files of the function's services, come when they are others than
+//! with the call before. `"left":1` beside an answer says that processes of the function still run. JSON never holds a
 //! raw newline, so a line is a frame. A frame that is anything else ends the worker.
 
 use std::borrow::Cow;
@@ -57,15 +58,23 @@ pub(crate) fn init(init: &Init<'_>) -> Vec<u8> {
 }
 
 /// The frame of a call.
-pub(crate) fn call(id: u64, context: &Value, payload: &Value) -> Vec<u8> {
+pub(crate) fn call(
+    id: u64,
+    context: &Value,
+    payload: &Value,
+    bindings: Option<&[File]>,
+) -> Vec<u8> {
     #[derive(Serialize)]
     struct Order<'a> {
         call: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bindings: Option<&'a [File]>,
         context: &'a Value,
         payload: &'a Value,
     }
     line(&Order {
         call: id,
+        bindings,
         context,
         payload,
     })
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_one_line_whatever_the_payload_holds() {
-        let frame = call(1, &json!({}), &json!("a\nb\u{2028}"));
+        let frame = call(1, &json!({}), &json!("a\nb\u{2028}"), None);
         assert_eq!(frame.iter().filter(|&&b| b == b'\n').count(), 1);
         assert_eq!(frame.last(), Some(&b'\n'));
     }

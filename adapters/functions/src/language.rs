@@ -19,6 +19,10 @@ pub(crate) const PACK_DIR: &str = "/dispatch";
 /// Where a function's own files are written, inside the sandbox.
 pub(crate) const FUNCTION_DIR: &str = "/tmp/function";
 
+/// Where the files of a function's services are written, inside the sandbox: one folder for each
+/// binding, one file for each of its keys (servicebinding.io, Application Projection).
+pub(crate) const BINDINGS_DIR: &str = "/tmp/bindings";
+
 impl Language {
     /// Reads the label of a base image: `python3`, `python`, `nodejs`, `nodejs6`, `node`.
     #[must_use]

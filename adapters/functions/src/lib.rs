@@ -12,6 +12,7 @@
 //! anything there that is not the answer to the call under way ends the worker.
 
 mod base;
+mod bindings;
 mod blueprint;
 mod config;
 mod error;

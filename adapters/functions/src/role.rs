@@ -269,6 +269,7 @@ impl Runner for Workers {
         let invocation = Call {
             run_id: call.run.to_string(),
             context: call.context,
+            services: call.services,
             input: call.input,
             // The revision knows the function's own timeout.
             deadline: None,

@@ -21,10 +21,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use adapter_kit::ServiceFacts;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::bindings::Bindings;
 use crate::error::RunError;
 use crate::floor::Floor;
 use crate::frame::{self, Reply};
@@ -44,6 +46,8 @@ pub struct Call {
     /// What the handler gets as its context; `secrets`, `serviceBindings`, `timeout` and
     /// `deadline` are added where they are missing.
     pub context: Value,
+    /// What is to be said of the services whose credentials are in `serviceBindings`.
+    pub services: Vec<ServiceFacts>,
     /// What the handler gets as its payload.
     pub input: Value,
     /// When the caller stops being interested, if that is before the function's own timeout.
@@ -107,6 +111,10 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
     let wait_end = until
         .unwrap_or_else(|| Instant::now() + call_max)
         .min(Instant::now() + timeout);
+    let bindings = Arc::new(Bindings::new(
+        &call.context["serviceBindings"],
+        &call.services,
+    ));
     for _ in 0..DELIVERIES_MAX {
         let lease = match pool.lease(wait_end).await {
             Ok(lease) => lease,
@@ -126,6 +134,7 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             pool: Arc::clone(pool),
             lease,
             context,
+            bindings: Arc::clone(&bindings),
             input,
             end,
         };
@@ -200,6 +209,7 @@ struct Exchange {
     pool: Arc<Pool>,
     lease: Lease,
     context: Value,
+    bindings: Arc<Bindings>,
     input: Value,
     end: Instant,
 }
@@ -210,7 +220,11 @@ impl Exchange {
     async fn perform(mut self) -> Result<(Result<Value, RunError>, Logs), (Value, Value)> {
         let worker = self.lease.worker();
         let id = worker.next_id();
-        let order = frame::call(id, &self.context, &self.input);
+        // What a worker has been given before is not given again.
+        let fresh = worker.bindings != *self.bindings.digest();
+        let files = fresh.then(|| self.bindings.files());
+        let order = frame::call(id, &self.context, &self.input, files);
+        worker.bindings.clone_from(self.bindings.digest());
         let mut captured = Captured::default();
         let result = match worker.exchange(&order, self.end, &mut captured).await {
             Ok(line) => match Reply::parse(&line, id) {

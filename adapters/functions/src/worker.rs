@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     _relays: Relays,
     calls: u64,
     pub(crate) version: String,
+    /// The digest of the binding files that it was given; empty for none.
+    pub(crate) bindings: Vec<u8>,
     /// It may not serve again.
     pub(crate) unfit: bool,
 }
@@ -156,6 +158,7 @@ impl Worker {
             _relays: Relays::start(sandboxed.listeners)?,
             calls: 0,
             version: String::new(),
+            bindings: Vec::new(),
             unfit: false,
         })
     }

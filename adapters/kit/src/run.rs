@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine_model::{FunctionLoad, RunId, RunResult};
+use engine_model::{FunctionLoad, Name, RunId, RunResult};
 use serde_json::Value;
 
 /// One call of a function.
@@ -16,10 +16,23 @@ pub struct RunCall {
     /// The handler's first argument: `secrets`, `serviceBindings`, `httpContext`. It holds opened
     /// secrets and is never logged.
     pub context: Value,
+    /// What is to be said of the services whose credentials are in `serviceBindings`.
+    pub services: Vec<ServiceFacts>,
     /// The handler's second argument.
     pub input: Value,
     /// Milliseconds that the call may take; 0 for the runner's own limit.
     pub timeout_ms: u64,
+}
+
+/// What kind of service a function is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// The instance, by name; a key of `serviceBindings`.
+    pub name: Name,
+    /// Its class.
+    pub class: String,
+    /// Its broker, by name.
+    pub provider: String,
 }
 
 impl fmt::Debug for RunCall {

@@ -38,5 +38,5 @@ pub use decide::{Decision, Input, decide};
 pub use due::{Overdue, alarm, due};
 pub use live::{Orphan, drift, live_request, orphans};
 pub use react::{outstanding, react};
-pub use run::{Refused, Route, RunPlan, loads, plan_run, routes};
+pub use run::{BoundService, Refused, Route, RunPlan, loads, plan_run, routes};
 pub use world::{IllegalEvent, World};

@@ -27,10 +27,23 @@ pub struct RunPlan {
     pub load: Arc<FunctionLoad>,
     /// The secrets of the function, then those of the request; later ones win.
     pub secrets: Vec<(Name, Sealed)>,
-    /// The credentials of the function's services, by instance; those that have none are left out.
-    pub services: Vec<(Name, BoundCredentials)>,
+    /// The function's services; those that have no credentials are left out.
+    pub services: Vec<BoundService>,
     /// Milliseconds that the run may take; 0 for the node's own limit.
     pub timeout_ms: u64,
+}
+
+/// A service that a function is bound to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BoundService {
+    /// The instance, by name.
+    pub name: Name,
+    /// Its class: what kind of service it is.
+    pub class: String,
+    /// Its broker, by name: who provides it.
+    pub broker: String,
+    /// The credentials.
+    pub bound: BoundCredentials,
 }
 
 /// Why a run cannot begin.
@@ -81,7 +94,9 @@ pub fn plan_run(
     let mut services = Vec::new();
     for used in &load.spec.services {
         match service(world, &key, used) {
-            Service::Bound(bound) => services.push((used.instance.clone(), bound.clone())),
+            Service::Bound(bound) => {
+                services.push(bound_service(world, &key, &used.instance, bound))
+            }
             Service::Unbindable => {}
             Service::NotReady(status, reason) => {
                 return Err(input_error(format!(
@@ -101,6 +116,22 @@ pub fn plan_run(
         services,
         timeout_ms: load.spec.timeout,
     })
+}
+
+fn bound_service(
+    world: &World,
+    function: &ResourceKey,
+    name: &Name,
+    bound: &BoundCredentials,
+) -> BoundService {
+    let instance = world.instance(&function.neighbour(Kind::ServiceInstance, name));
+    let ordered = instance.and_then(|instance| instance.life.attempt());
+    BoundService {
+        name: name.clone(),
+        class: instance.map_or_else(String::new, |instance| instance.wish.class.to_string()),
+        broker: ordered.map_or_else(String::new, |attempt| attempt.what.broker.to_string()),
+        bound: bound.clone(),
+    }
 }
 
 /// A secret by name, or the credentials of the instance whose id the name is.

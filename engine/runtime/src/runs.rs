@@ -254,7 +254,7 @@ async fn attempt(
         function: plan.function,
         revision: plan.revision,
         secrets: plan.secrets.iter().map(|(name, _)| name.clone()).collect(),
-        services: plan.services.iter().map(|(name, _)| name.clone()).collect(),
+        services: plan.services.iter().map(|used| used.name.clone()).collect(),
         attempt: standing.attempt,
         at: now(),
     };

@@ -288,3 +288,46 @@ async fn large_payloads_go_both_ways_and_a_too_large_result_does_not() {
         json!("aa")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credentials_of_services_are_files_too_and_follow_a_rotation() {
+    let node = node();
+    let py = "import os
+def handle(context, payload):
+    root = os.environ['SERVICE_BINDING_ROOT']
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            found[os.path.relpath(path, root)] = open(path).read()
+    return found
+";
+    let js = "const fs = require('fs'), path = require('path');
+    module.exports = () => {
+        const root = process.env.SERVICE_BINDING_ROOT, found = {};
+        if (!fs.existsSync(root)) return found;
+        for (const binding of fs.readdirSync(root))
+            for (const name of fs.readdirSync(path.join(root, binding)))
+                found[`${binding}/${name}`] = fs.readFileSync(path.join(root, binding, name), 'utf8');
+        return found; };";
+    for id in [node.load(python(py)).await, node.load(nodejs(js)).await] {
+        let seen = node.functions.call(&id, call(Value::Null)).await;
+        assert_eq!(seen.output, json!({}), "{:?}", seen.error);
+        for password in ["one", "two", "two"] {
+            let mut order = call(Value::Null);
+            order.context = json!({"serviceBindings": {"pg": {"password": password, "a/b": "x"}}});
+            order.services = vec![adapter_kit::ServiceFacts {
+                name: engine_model::Name::new("pg").expect("it is a name"),
+                class: "postgresql".into(),
+                provider: "local".into(),
+            }];
+            let seen = node.functions.call(&id, order).await;
+            let expected = json!({
+                "pg/password": password, "pg/type": "postgresql", "pg/provider": "local",
+            });
+            assert_eq!(seen.output, expected, "{:?}", seen.error);
+        }
+        let seen = node.functions.call(&id, call(Value::Null)).await;
+        assert_eq!(seen.output, json!({}), "none are left: {:?}", seen.error);
+    }
+}

@@ -81,6 +81,7 @@ pub(crate) fn example_json(name: &str) -> Value {
 
 pub(crate) fn call(input: Value) -> Call {
     Call {
+        services: Vec::new(),
         run_id: "run".into(),
         context: json!({"secrets": {}}),
         input,

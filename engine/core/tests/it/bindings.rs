@@ -42,12 +42,12 @@ fn a_function_has_credentials_of_its_own_which_go_with_it() {
     };
     let (own, shared) = (plan("f"), plan("g"));
     assert_eq!(
-        own.services[0].0, shared.services[0].0,
+        own.services[0].name, shared.services[0].name,
         "by the name of the instance"
     );
     assert_ne!(
-        own.services[0].1.credentials,
-        shared.services[0].1.credentials
+        own.services[0].bound.credentials,
+        shared.services[0].bound.credentials
     );
     platform.must(function.clone(), delete());
     platform.run();

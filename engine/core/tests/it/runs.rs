@@ -43,7 +43,7 @@ fn a_run_is_given_the_functions_secrets_and_its_own_and_the_credentials_of_servi
     let names: Vec<&str> = plan.secrets.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["open-sesame", &id]);
     assert_eq!(plan.services.len(), 1);
-    assert_eq!(plan.services[0].1.credentials, plan.secrets[1].1);
+    assert_eq!(plan.services[0].bound.credentials, plan.secrets[1].1);
     assert_eq!(plan.load.revision, plan.revision);
 }
 

@@ -1,7 +1,7 @@
 //! One call: opens what the function may see, calls it, and keeps what it gave back.
 
-use adapter_kit::{BlobError, Digest, RunCall, VaultError};
-use engine_core::RunPlan;
+use adapter_kit::{BlobError, Digest, RunCall, ServiceFacts, VaultError};
+use engine_core::{BoundService, RunPlan};
 use engine_model::{Name, RunEnvelope, RunError, RunErrorKind, RunResult, Sealed};
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,7 @@ pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPl
     let call = RunCall {
         run: envelope.id,
         load: plan.load,
+        services: plan.services.into_iter().map(facts).collect(),
         context,
         input,
         timeout_ms: plan.timeout_ms,
@@ -61,6 +62,14 @@ async fn input(bench: &Bench, envelope: &RunEnvelope) -> Result<Value, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("the input is not JSON: {error}"))
 }
 
+fn facts(used: BoundService) -> ServiceFacts {
+    ServiceFacts {
+        name: used.name,
+        class: used.class,
+        provider: used.broker,
+    }
+}
+
 /// The handler's first argument (Dispatch's context object).
 async fn context(bench: &Bench, envelope: &RunEnvelope, plan: &RunPlan) -> Result<Value, String> {
     let mut secrets = Map::new();
@@ -68,9 +77,9 @@ async fn context(bench: &Bench, envelope: &RunEnvelope, plan: &RunPlan) -> Resul
         secrets.extend(open(bench, name, sealed).await?);
     }
     let mut bindings = Map::new();
-    for (name, bound) in &plan.services {
-        let credentials = open(bench, name, &bound.credentials).await?;
-        bindings.insert(name.to_string(), Value::Object(credentials));
+    for used in &plan.services {
+        let credentials = open(bench, &used.name, &used.bound.credentials).await?;
+        bindings.insert(used.name.to_string(), Value::Object(credentials));
     }
     let mut context = json!({ "secrets": secrets, "serviceBindings": bindings });
     if !envelope.command.http_context.is_empty() {
