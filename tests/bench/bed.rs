@@ -10,11 +10,12 @@ use adapter_vault::{EnvelopeVault, MasterKeys, Sealer};
 use anyhow::{Result, bail};
 use engine_model::spec::Spec;
 use engine_model::{
-    Actor, Command, CommandId, Kind, Name, OrgName, Reply, ResourceKey, Role, Seq, Status,
+    Actor, Command, CommandId, InstanceId, Kind, Name, OrgName, Reply, ResourceKey, Role, Seq,
+    Status,
 };
 use engine_runtime::{Fold, Node, NodeConfig};
 use engine_stream::testing::TestServer;
-use engine_stream::{Client, JetStream, Settings};
+use engine_stream::{Client, Connection, JetStream, Settings};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -29,6 +30,9 @@ pub(crate) struct Bed {
     pub(crate) client: Arc<Client>,
     pub(crate) functions: Functions,
     fold: Arc<Fold>,
+    vault: Arc<dyn adapter_kit::Vault>,
+    blobs: Arc<dyn Blobs>,
+    workers: Arc<Workers>,
     node: Option<Node>,
     sealer: Sealer,
     server: TestServer,
@@ -48,27 +52,56 @@ impl Bed {
         let blobs: Arc<dyn Blobs> = Arc::new(jetstream.blobs());
         let functions = functions(&dir, blobs.clone())?;
         let workers = Arc::new(Workers::new(functions.clone(), blobs.clone(), 64));
-        let performers: Vec<Arc<dyn Performer>> =
-            vec![Arc::new(Services::new(vault.clone())), workers.clone()];
-        let node = Node::start(NodeConfig {
-            roles: vec![Role::Engine, Role::Worker],
-            log: Arc::new(jetstream),
-            vault,
-            blobs,
-            runner: Some(workers as Arc<dyn Runner>),
-            performers: Box::new(|_| performers),
-        })
-        .await?;
-        let fold = node.fold();
-        Ok(Self {
+        let mut bed = Self {
             client,
             functions,
-            fold,
-            node: Some(node),
+            fold: Arc::default(),
+            vault,
+            blobs,
+            workers,
+            node: None,
             sealer,
             server,
             _dir: dir,
+        };
+        bed.resume().await?;
+        Ok(bed)
+    }
+
+    /// Starts an engine on the server that is there.
+    pub(crate) async fn resume(&mut self) -> Result<()> {
+        let jetstream = JetStream::open(&self.connection(), Settings::default()).await?;
+        let services = Arc::new(Services::new(self.vault.clone()));
+        let performers: Vec<Arc<dyn Performer>> = vec![services, self.workers.clone()];
+        let node = Node::start(NodeConfig {
+            roles: vec![Role::Engine, Role::Worker],
+            log: Arc::new(jetstream),
+            vault: self.vault.clone(),
+            blobs: self.blobs.clone(),
+            runner: Some(self.workers.clone() as Arc<dyn Runner>),
+            performers: Box::new(|_| performers),
         })
+        .await?;
+        self.fold = node.fold();
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Ends the engine; the server stays.
+    pub(crate) async fn halt(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.drain().await;
+        }
+        self.fold = Arc::default();
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        self.server.connection()
+    }
+
+    /// The id of an instance at its broker.
+    pub(crate) fn instance_id(&self, key: &ResourceKey) -> Option<InstanceId> {
+        self.fold.read(|world| world.instance_at_broker(key))
     }
 
     /// Creates a resource from a document, and returns the position of its commit.

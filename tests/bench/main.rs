@@ -7,9 +7,11 @@ mod cold;
 mod commands;
 mod exec;
 mod idle;
+mod provisioning;
 mod replay;
 mod report;
 mod saga;
+mod slow_broker;
 
 use anyhow::Result;
 use report::Report;
@@ -44,6 +46,9 @@ async fn run(words: &[String]) -> Result<()> {
     }
     if wanted("replay") || wanted("rebuild") {
         replay::run(&mut report).await?;
+    }
+    if wanted("provisioning") {
+        provisioning::run(&mut report).await?;
     }
     if wanted("idle") {
         idle::run(&mut report)?;

@@ -168,6 +168,12 @@ impl World {
         self.states().count()
     }
 
+    /// The id of an instance at its broker, once it was asked for.
+    #[must_use]
+    pub fn instance_at_broker(&self, key: &ResourceKey) -> Option<InstanceId> {
+        self.instance(key)?.at_broker()
+    }
+
     /// Where a command of this resource was decided, if it is one of its recent commands or
     /// created it.
     pub(crate) fn decided(&self, key: &ResourceKey, command: CommandId) -> Option<Seq> {
