@@ -101,10 +101,15 @@ pub(crate) async fn create_database(
     let comment = literal(&format!("service instance {}", names.instance_id));
     let mut rights = format!(
         "REVOKE ALL ON DATABASE {database} FROM PUBLIC; \
-         GRANT ALL ON DATABASE {database} TO {owner}; COMMENT ON DATABASE {database} IS {comment}; \
-         ALTER SCHEMA public OWNER TO {owner}; "
+         GRANT ALL ON DATABASE {database} TO {owner}; COMMENT ON DATABASE {database} IS {comment}; "
     );
-    if inside.version < SERVER_VERSION_CLOSED_PUBLIC {
+    // Where everybody may create in public, who may connect can, and nobody but the instance's own
+    // may; a superuser can do better.
+    let closed = inside.version >= SERVER_VERSION_CLOSED_PUBLIC;
+    if closed || inside.superuser {
+        rights += &format!("ALTER SCHEMA public OWNER TO {owner}; ");
+    }
+    if !closed && inside.superuser {
         rights += "REVOKE CREATE ON SCHEMA public FROM PUBLIC; ";
     }
     let settle = format!("BEGIN; {rights}{} COMMIT", plan.settle(names, &inside));

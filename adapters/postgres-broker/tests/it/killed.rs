@@ -145,7 +145,7 @@ async fn drive(platform: &Platform, request: &Request) -> bool {
             return false;
         };
         match (reply.status, reply.body["state"].as_str()) {
-            (200, Some("in progress")) => tokio::time::sleep(Duration::from_millis(2)).await,
+            (200, Some("in progress")) => tokio::time::sleep(Duration::from_millis(10)).await,
             (200, Some("succeeded")) | (410, _) => return true,
             _ => panic!("{poll}: {reply:?}"),
         }
