@@ -16,7 +16,7 @@ use crate::table::Reader;
 use crate::tag::TagFilter;
 use crate::view::{
     Apis, Applications, BaseImages, Bindings, Brokers, Classes, Functions, Images, Instances,
-    Organizations, Secrets, ServiceAccounts, json,
+    Organizations, Secrets, ServiceAccounts, class, json,
 };
 use crate::views::{PATIENCE, Views};
 
@@ -137,6 +137,10 @@ fn one(
     org: &OrgName,
     name: &str,
 ) -> Result<Option<Value>, Rejection> {
+    if kind == Kind::ServiceClass {
+        // Brokers of another organization may serve this one.
+        return class::one(reader, org, name).map_err(internal);
+    }
     of_kind!(kind, reader.one(org, name))
 }
 
@@ -147,11 +151,18 @@ fn all(
     tags: &TagFilter,
 ) -> Result<Vec<Value>, Rejection> {
     let reader = Reader(tree);
-    let documents: Result<Vec<Value>, Rejection> = of_kind!(kind, reader.all(org));
-    Ok(documents?
+    let documents = match kind {
+        Kind::ServiceClass => class::all(&reader, org).map_err(internal)?,
+        _ => all_own(&reader, kind, org)?,
+    };
+    Ok(documents
         .into_iter()
         .filter(|document| tags.takes(document))
         .collect())
+}
+
+fn all_own(reader: &Reader<'_>, kind: Kind, org: &OrgName) -> Result<Vec<Value>, Rejection> {
+    of_kind!(kind, reader.all(org))
 }
 
 async fn history(log: &dyn Log, key: ResourceKey) -> Result<Answer, Rejection> {

@@ -231,4 +231,29 @@ impl Reader<'_> {
         }
         Ok(false)
     }
+
+    /// The names of an organization's rows, in order.
+    pub(crate) fn names<V: View>(&self, org: &OrgName) -> Result<Vec<String>, Error> {
+        let prefix = row_key::<V>(org.as_str(), "");
+        let keys = self.0.scan_prefix(&prefix).keys();
+        keys.map(|key| Ok(String::from_utf8_lossy(&key?[prefix.len()..]).into_owned()))
+            .collect()
+    }
+
+    /// Whether a row of any organization is such.
+    pub(crate) fn any_of_all<V: View>(
+        &self,
+        such: impl Fn(&str, &V::Row) -> bool,
+    ) -> Result<bool, Error> {
+        let prefix = format!("{}/", V::NAME);
+        for entry in self.0.scan_prefix(&prefix) {
+            let (key, bytes) = entry?;
+            let rest = String::from_utf8_lossy(&key[prefix.len()..]);
+            let org = rest.split('/').next().unwrap_or_default();
+            if such(org, &decode(&key, &bytes)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }

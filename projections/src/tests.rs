@@ -2,9 +2,11 @@
 
 mod crash;
 mod documents;
+mod engine;
 mod fixture;
 mod folding;
 mod following;
 mod history;
 mod rates;
 mod run_views;
+mod services;

@@ -45,11 +45,15 @@ fn shown(kind: Kind) -> &'static [&'static str] {
             "provisioned",
             "bound",
             "update",
+            "upgradeAvailable",
+            "adopted",
             "brokerInstanceId",
+            "brokerOrganization",
             "broker",
         ],
         Kind::ServiceBinding => &[
             "bound",
+            "bindingSecret",
             "function",
             "expiresAt",
             "renewBefore",
@@ -100,6 +104,10 @@ pub fn read(
         Kind::Application => Spec::Application(typed(kind, fields)?),
         Kind::ServiceBinding => {
             drop_nulls(&mut fields, &["parameters", "secretParameters"]);
+            // What was read tells the instance by name here, and by id there.
+            if let Some(instance) = fields.remove("instance") {
+                fields.insert("serviceInstance".into(), instance);
+            }
             Spec::ServiceBinding(typed(kind, fields)?)
         }
         Kind::ServiceClass | Kind::Run => {

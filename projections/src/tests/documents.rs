@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::fixture::*;
 use crate::view::*;
 
+/// What a failure says at its end.
+const WAYS_OUT: &str = "`dispatch retry` tries again, `dispatch delete` takes it away";
+
 #[test]
 fn the_storys_documents_are_these() {
     let house = House::of(&story());
@@ -100,7 +103,7 @@ fn a_failed_binding_makes_its_instance_fail_with_the_reason() {
     });
     assert_eq!(
         statuses[4],
-        (json!("ERROR"), json!(["binding: quota exceeded"]))
+        (json!("ERROR"), json!(["binding: quota exceeded", WAYS_OUT]))
     );
 }
 
@@ -130,9 +133,9 @@ fn a_failed_instance_says_that_its_remains_are_being_removed() {
     assert_eq!(
         statuses[2..],
         [
-            (json!("ERROR"), json!(["time-out"])),
+            (json!("ERROR"), json!(["time-out", WAYS_OUT])),
             (json!("ERROR"), json!([orphaned])),
-            (json!("ERROR"), json!(["time-out"])),
+            (json!("ERROR"), json!(["time-out", WAYS_OUT])),
             (json!("CREATING"), Value::Null),
         ]
     );

@@ -157,6 +157,10 @@ impl House {
         Reader(&self.tree).all::<V>(&org()).unwrap()
     }
 
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader(&self.tree)
+    }
+
     /// Everything that is stored, positions and all.
     pub(super) fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         dump(&self.tree)

@@ -1,6 +1,6 @@
 //! Brokers of services.
 
-use engine_model::spec::Tags;
+use engine_model::spec::{BrokerLimits, Scope, Tags};
 use engine_model::{BrokerEvent, Commit, Event, Kind, OrgName, ResourceId, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,13 @@ use crate::{Error, tag};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerDocument {
+    /// The version of the Open Service Broker API that it answers to; null before it answered.
+    pub api_version: Option<String>,
+    /// PEM certificates that are trusted instead of the system's; absent for the system's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ca: String,
+    /// Why nothing is sent to it for a while; null while it answers.
+    pub circuit: Option<CircuitDocument>,
     /// When it was registered.
     pub created_time: i64,
     /// Its id for ever.
@@ -24,6 +31,8 @@ pub struct BrokerDocument {
     pub last_error: Option<String>,
     /// When its catalog was last read.
     pub last_refresh: Option<i64>,
+    /// How hard it may be worked; 0 is the node's own default.
+    pub limits: BrokerLimits,
     /// When its document last changed.
     pub modified_time: i64,
     /// Its name.
@@ -34,6 +43,8 @@ pub struct BrokerDocument {
     pub reason: Option<Vec<String>>,
     /// Entries of its catalog that could not be taken, each with the reason.
     pub refused: Vec<String>,
+    /// Who may use its classes: `organization` or `all`.
+    pub scope: Scope,
     /// Names of the classes that it offers.
     pub service_classes: Vec<String>,
     /// `READY` when its catalog was read, `ERROR` when that failed; what is known of it stays.
@@ -44,12 +55,31 @@ pub struct BrokerDocument {
     pub url: String,
 }
 
+/// A circuit that is open: nothing is sent, and then one request at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitDocument {
+    /// How many requests failed in a row.
+    pub failures: u32,
+    /// How often it was opened since the broker last answered.
+    pub opened: u32,
+    /// What came of the last request.
+    pub reason: String,
+    /// When a request is tried again.
+    pub until: i64,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
     id: ResourceId,
     created: Timestamp,
     modified: Timestamp,
     url: String,
+    ca: String,
+    scope: Scope,
+    limits: BrokerLimits,
+    api_version: Option<String>,
+    circuit: Option<Circuit>,
     tags: Tags,
     classes: Vec<String>,
     refused: Vec<String>,
@@ -71,11 +101,31 @@ enum Catalog {
     },
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Circuit {
+    reason: String,
+    failures: u32,
+    opened: u32,
+    until: Timestamp,
+}
+
+impl Row {
+    /// Whether its end was asked for.
+    pub(crate) fn is_going(&self) -> bool {
+        self.going
+    }
+
+    /// Whether every organization may use its classes.
+    pub(crate) fn serves_all(&self) -> bool {
+        self.scope == Scope::All
+    }
+}
+
 pub(crate) struct Brokers;
 
 impl View for Brokers {
     const NAME: &'static str = "servicebroker";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Row;
 
     fn folds(kind: Kind) -> bool {
@@ -98,7 +148,18 @@ impl View for Brokers {
                 reason, next_at, ..
             } => (Some(reason), Some(next_at)),
         };
+        let circuit = row.circuit.map(|circuit| CircuitDocument {
+            failures: circuit.failures,
+            opened: circuit.opened,
+            reason: circuit.reason,
+            until: circuit.until.unix_seconds(),
+        });
         Ok(Some(json(&BrokerDocument {
+            api_version: row.api_version,
+            ca: row.ca,
+            circuit,
+            limits: row.limits,
+            scope: row.scope,
             created_time: row.created.unix_seconds(),
             id: row.id,
             kind: Kind::ServiceBroker,
@@ -124,6 +185,14 @@ fn shown(row: &Row) -> (Status, Vec<String>) {
             vec!["waits until those that use it are gone".into()],
         );
     }
+    if let Some(circuit) = &row.circuit {
+        let text = format!(
+            "circuit open: {} requests in a row failed, the last one: {}; nothing is sent before \
+             {}, then one request at a time",
+            circuit.failures, circuit.reason, circuit.until
+        );
+        return (Status::Error, vec![text]);
+    }
     match &row.catalog {
         Catalog::Reading if row.classes.is_empty() => (Status::Creating, Vec::new()),
         Catalog::Reading => (Status::Updating, Vec::new()),
@@ -144,12 +213,26 @@ fn shown(row: &Row) -> (Status, Vec<String>) {
 
 fn evolve(row: Option<Row>, at: Timestamp, event: &BrokerEvent) -> Option<Row> {
     use BrokerEvent as E;
-    if let E::Registered { id, url, tags, .. } = event {
+    if let E::Registered {
+        id,
+        url,
+        ca,
+        scope,
+        limits,
+        tags,
+        ..
+    } = event
+    {
         return Some(Row {
             id: *id,
             created: at,
             modified: at,
             url: url.clone(),
+            ca: ca.clone(),
+            scope: *scope,
+            limits: *limits,
+            api_version: None,
+            circuit: None,
             tags: tags.clone(),
             classes: Vec::new(),
             refused: Vec::new(),
@@ -161,8 +244,21 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BrokerEvent) -> Option<Row> {
     let row = row?;
     match event {
         E::Registered { .. } | E::Deleted => None,
-        E::Updated { url, tags, .. } => Some(Row {
+        E::Updated {
+            url,
+            ca,
+            scope,
+            limits,
+            tags,
+            ..
+        } => Some(Row {
             url: url.clone(),
+            ca: ca.clone(),
+            scope: *scope,
+            limits: *limits,
+            // It may be another one, or well again.
+            api_version: None,
+            circuit: None,
             tags: tags.clone(),
             modified: at,
             catalog: Catalog::Reading,
@@ -175,9 +271,11 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BrokerEvent) -> Option<Row> {
         E::CatalogRead {
             classes,
             refused,
+            api_version,
             next_at,
             ..
         } => Some(Row {
+            api_version: api_version.clone(),
             classes: classes.clone(),
             refused: refused.clone(),
             last_read: Some(at),
@@ -197,7 +295,24 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BrokerEvent) -> Option<Row> {
             };
             Some(Row { catalog, ..row })
         }
-        E::CircuitOpened { .. } | E::CircuitClosed => Some(row),
+        E::CircuitOpened {
+            reason,
+            failures,
+            opened,
+            until,
+        } => {
+            let circuit = Some(Circuit {
+                reason: reason.clone(),
+                failures: *failures,
+                opened: *opened,
+                until: *until,
+            });
+            Some(Row { circuit, ..row })
+        }
+        E::CircuitClosed => Some(Row {
+            circuit: None,
+            ..row
+        }),
         E::DeleteRequested => Some(Row { going: true, ..row }),
     }
 }

@@ -86,7 +86,7 @@ impl View for Functions {
         name: &str,
         row: Row,
     ) -> Result<Option<Value>, Error> {
-        let waits = || waits::of_function(reader, org, &row.spec);
+        let waits = || waits::of_function(reader, org, name, &row.spec);
         Ok(Some(json(&FunctionDocument {
             reason: row.making.reason(waits)?,
             created_time: row.created.unix_seconds(),

@@ -1,56 +1,80 @@
 //! Service instances, each with its binding.
 
+mod fold;
+mod status;
+mod update;
+
 use engine_model::spec::{BindingSpec, InstanceSpec};
-use engine_model::{
-    Commit, Event, InstanceEvent, InstanceId, Kind, Name, OrgName, Status, Timestamp,
-};
+use engine_model::{Commit, Event, InstanceId, Kind, Name, OrgName, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::table::{Reader, Rows, View};
 use crate::tag::Tag;
 use crate::view::binding::{self, Bindings};
+use crate::view::class;
 use crate::view::life::Life;
-use crate::view::operation::{Operation, OperationDocument, Work};
-use crate::view::{json, reasons, waits};
+use crate::view::operation::{Operation, OperationDocument};
+use crate::view::{json, reasons};
 use crate::{Error, tag};
+
+pub use update::UpdateDocument;
+
+use update::Update;
 
 /// An instance of a service class in one of its plans.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceDocument {
+    /// Whether it was there before, and was only taken on record.
+    pub adopted: bool,
     /// How it is bound, and how far that has come.
     pub binding: EmbeddedBinding,
     /// Whether its credentials are there.
     pub bound: bool,
+    /// The broker that was asked for it; null before.
+    pub broker: Option<String>,
+    /// Its id at the broker, when that is another than its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_instance_id: Option<InstanceId>,
+    /// The organization of the broker, when it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_organization: Option<String>,
     /// When it was asked for.
     pub created_time: i64,
     /// Where to manage it.
     pub dashboard_url: Option<String>,
-    /// Its id at the broker, which also names the secret with its credentials.
+    /// Its id, which also names the secret with its credentials.
     pub id: InstanceId,
     /// Always `ServiceInstance`.
     pub kind: Kind,
     /// The last operation at the broker.
     pub last_operation: Option<OperationDocument>,
+    /// The `maintenance_info.version` that it has, where its plan has any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub maintenance_version: String,
     /// Its name.
     pub name: String,
-    /// Parameters of the provisioning.
+    /// Parameters as they are on record.
     pub parameters: Value,
     /// Whether it exists at the broker.
     pub provisioned: bool,
-    /// Why it is not ready.
+    /// Why it is not ready, and what else is to be said of it.
     pub reason: Option<Vec<String>>,
     /// Secrets whose keys are merged into the parameters.
     pub secret_parameters: Vec<Name>,
     /// The class, by name.
     pub service_class: String,
-    /// The plan, by name.
+    /// The plan, by name; the old one until an update has succeeded.
     pub service_plan: String,
     /// `READY` when it is provisioned and, if its plan is bindable, bound.
     pub status: Status,
     /// Labels.
     pub tags: Vec<Tag>,
+    /// An update that has not succeeded; null when there is none.
+    pub update: Option<UpdateDocument>,
+    /// The maintenance version that its plan offers by now; null when it has it.
+    pub upgrade_available: Option<String>,
 }
 
 /// The binding of an instance.
@@ -79,60 +103,66 @@ pub(crate) struct Row {
     created: Timestamp,
     pub(crate) spec: InstanceSpec,
     dashboard_url: Option<String>,
-    /// Whether it will be bound; known when the broker is asked.
-    bindable: bool,
-    /// The broker that was asked.
-    broker: Option<String>,
+    ordered: Option<Ordered>,
     life: Life,
+    update: Option<Update>,
+    /// The last update, also when it is over.
+    updating: Option<Operation>,
+}
+
+/// What the broker was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ordered {
+    /// The instance at the broker.
+    instance: InstanceId,
+    broker: Name,
+    /// The broker's organization, when it is another one.
+    broker_org: Option<OrgName>,
+    plan_id: String,
+    bindable: bool,
+    maintenance: Option<String>,
+    /// Whether it was there before.
+    existing: bool,
 }
 
 impl Row {
-    /// What people see of it, and why it is not ready.
-    pub(crate) fn status(
-        &self,
-        reader: &Reader<'_>,
-        org: &OrgName,
-        name: &str,
-    ) -> Result<(Status, Vec<String>), Error> {
-        match self.life.status() {
-            Status::Initialized => Ok((
-                Status::Initialized,
-                waits::of_instance(reader, org, &self.spec)?,
-            )),
-            Status::Ready if self.bindable => {
-                let binding = self.own_binding(reader, org, name)?;
-                let Some(binding) = binding else {
-                    return Ok(while_bound(None));
-                };
-                let why = binding.reasons(reader, org, name)?;
-                Ok(while_bound(Some((binding.life.status(), why))))
-            }
-            status => {
-                let mut reasons = self.life.reasons();
-                let secrets = &self.spec.secret_parameters;
-                reasons.extend(waits::underway(reader, org, &self.life, self, secrets)?);
-                Ok((status, reasons))
-            }
-        }
+    /// The broker that was asked for it, and its organization, for an instance of `org`.
+    pub(crate) fn broker<'a>(&'a self, org: &'a OrgName) -> Option<(&'a OrgName, &'a Name)> {
+        let ordered = self.ordered.as_ref()?;
+        Some((ordered.broker_org.as_ref().unwrap_or(org), &ordered.broker))
     }
 
-    /// The broker that was asked for it.
-    pub(crate) fn broker(&self) -> Option<&str> {
-        self.broker.as_deref()
+    /// Whether a broker of this organization, which is another one than its own, was asked for it.
+    pub(crate) fn is_asked_of(&self, other: &OrgName) -> bool {
+        let ordered = self.ordered.as_ref();
+        ordered.is_some_and(|ordered| ordered.broker_org.as_ref() == Some(other))
     }
 
-    /// Whether it can be bound now.
-    pub(crate) fn is_provisioned(&self) -> bool {
-        self.life.status() == Status::Ready
+    /// The broker's id of its plan.
+    pub(crate) fn plan_id(&self) -> Option<&str> {
+        self.ordered
+            .as_ref()
+            .map(|ordered| ordered.plan_id.as_str())
+    }
+
+    /// Whether it is at the broker, and is to stay.
+    pub(crate) fn is_made(&self) -> bool {
+        self.life.is_made()
+    }
+
+    /// Whether it can be used, as far as the broker says.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.is_made() && self.update.as_ref().is_none_or(Update::is_usable)
     }
 
     /// Whether it is provisioned and has no bindings.
     pub(crate) fn is_unbindable(&self) -> bool {
-        self.life.status() == Status::Ready && !self.bindable
+        let bindable = |ordered: &Ordered| ordered.bindable;
+        self.is_made() && !self.ordered.as_ref().is_some_and(bindable)
     }
 
     /// Its binding. That of an earlier instance of the same name may not be gone yet.
-    fn own_binding(
+    pub(crate) fn own_binding(
         &self,
         reader: &Reader<'_>,
         org: &OrgName,
@@ -142,26 +172,24 @@ impl Row {
             .get::<Bindings>(org, name)?
             .filter(|binding| binding.instance == self.id))
     }
-}
 
-/// The status of a provisioned instance whose binding is such, and why.
-fn while_bound(binding: Option<(Status, Vec<String>)>) -> (Status, Vec<String>) {
-    match binding {
-        Some((Status::Ready, _)) => (Status::Ready, Vec::new()),
-        Some((Status::Error, reasons)) => (
-            Status::Error,
-            reasons
-                .iter()
-                .map(|why| format!("binding: {why}"))
-                .collect(),
-        ),
-        Some((_, reasons)) => {
-            let why = reasons
-                .first()
-                .map_or_else(String::new, |first| format!(": {first}"));
-            (Status::Creating, vec![format!("it is being bound{why}")])
-        }
-        None => (Status::Creating, vec!["it is being bound".into()]),
+    /// The last operation about it.
+    fn last_operation(&self) -> Option<&Operation> {
+        let both = [self.updating.as_ref(), self.life.operation()];
+        both.into_iter().flatten().max_by_key(|op| op.since())
+    }
+
+    /// The maintenance version that its plan offers and that it does not have.
+    fn upgrade(&self, reader: &Reader<'_>, org: &OrgName) -> Result<Option<String>, Error> {
+        let Some(ordered) = self.ordered.as_ref().filter(|_| self.is_made()) else {
+            return Ok(None);
+        };
+        let class = class::of_instance(reader, org, self)?;
+        let plan = class
+            .as_ref()
+            .and_then(|class| class.plan_by_id(&ordered.plan_id));
+        let offered = plan.and_then(|plan| plan.maintenance_version.clone());
+        Ok(offered.filter(|version| ordered.maintenance.as_ref() != Some(version)))
     }
 }
 
@@ -169,7 +197,7 @@ pub(crate) struct Instances;
 
 impl View for Instances {
     const NAME: &'static str = "serviceinstance";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Row;
 
     fn folds(kind: Kind) -> bool {
@@ -180,7 +208,7 @@ impl View for Instances {
         let Event::ServiceInstance(event) = event else {
             return Ok(());
         };
-        rows.evolve_key(&commit.key, |row| evolve(row, commit.at, event))
+        rows.evolve_key(&commit.key, |row| fold::evolve(row, commit.at, event))
     }
 
     fn document(
@@ -191,20 +219,33 @@ impl View for Instances {
     ) -> Result<Option<Value>, Error> {
         let (status, reason) = row.status(reader, org, name)?;
         let binding = row.own_binding(reader, org, name)?;
-        let why = match &binding {
-            Some(binding) => binding.reasons(reader, org, name)?,
-            None => Vec::new(),
-        };
-        let is_bound = |binding: &binding::Row| binding.life.status() == Status::Ready;
+        let bound = binding.as_ref().is_some_and(binding::Row::is_bound);
+        let shown = binding
+            .as_ref()
+            .map(|binding| binding.status(reader, org, name))
+            .transpose()?;
+        let upgrade_available = row.upgrade(reader, org)?;
+        let last_operation = row.last_operation().map(Operation::document);
+        let ordered = row.ordered;
+        let at_broker = ordered.as_ref().map(|ordered| ordered.instance);
+        let of_ordered = |field: fn(&Ordered) -> Option<String>| ordered.as_ref().and_then(field);
         Ok(Some(json(&InstanceDocument {
+            adopted: ordered.as_ref().is_some_and(|ordered| ordered.existing),
             reason: reasons(reason),
-            bound: binding.as_ref().is_some_and(is_bound),
-            binding: embedded(row.spec.binding, binding, why),
+            bound,
+            binding: embedded(row.spec.binding, binding.as_ref(), shown),
+            broker: of_ordered(|ordered| Some(ordered.broker.to_string())),
+            broker_instance_id: at_broker.filter(|id| *id != row.id),
+            broker_organization: of_ordered(|ordered| {
+                ordered.broker_org.as_ref().map(OrgName::to_string)
+            }),
             created_time: row.created.unix_seconds(),
             dashboard_url: row.dashboard_url,
             id: row.id,
             kind: Kind::ServiceInstance,
-            last_operation: row.life.operation().map(Operation::document),
+            last_operation,
+            maintenance_version: of_ordered(|ordered| ordered.maintenance.clone())
+                .unwrap_or_default(),
             name: name.to_owned(),
             parameters: row.spec.parameters,
             provisioned: row.life.is_there(),
@@ -213,93 +254,27 @@ impl View for Instances {
             service_plan: row.spec.service_plan,
             status,
             tags: tag::list(&row.spec.tags),
+            update: row.update.map(Update::document),
+            upgrade_available,
         })))
     }
 }
 
-fn embedded(spec: BindingSpec, binding: Option<binding::Row>, why: Vec<String>) -> EmbeddedBinding {
-    let binding = binding.as_ref();
+fn embedded(
+    spec: BindingSpec,
+    binding: Option<&binding::Row>,
+    shown: Option<(Status, Vec<String>)>,
+) -> EmbeddedBinding {
+    let (status, why) = shown.map_or((None, Vec::new()), |(status, why)| (Some(status), why));
     EmbeddedBinding {
         binding_secret: spec.binding_secret,
         parameters: spec.parameters,
         secret_parameters: spec.secret_parameters,
         created_time: binding.map(|binding| binding.created.unix_seconds()),
-        status: binding.map(|binding| binding.life.status()),
+        status,
         reason: reasons(why),
         last_operation: binding
-            .and_then(|row| row.life.operation())
+            .and_then(binding::Row::last_operation)
             .map(Operation::document),
     }
-}
-
-fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> Option<Row> {
-    use InstanceEvent as E;
-    if let E::Created { id, spec } = event {
-        return Some(Row {
-            id: *id,
-            created: at,
-            spec: spec.clone(),
-            dashboard_url: None,
-            bindable: false,
-            broker: None,
-            life: Life::new(),
-        });
-    }
-    let mut row = row?;
-    let life = row.life;
-    row.life = match event {
-        E::Created { .. } | E::Deprovisioned { .. } | E::Deleted | E::Abandoned { .. } => {
-            return None;
-        }
-        E::ProvisionRequested {
-            bindable, broker, ..
-        } => {
-            row.bindable = *bindable;
-            row.broker = Some(broker.to_string());
-            life.requested(Work::Provision, at)
-        }
-        E::OperationAccepted {
-            dashboard_url,
-            next_at,
-            ..
-        } => {
-            row.dashboard_url = dashboard_url.clone().or(row.dashboard_url);
-            life.operate(|op| op.underway(None, *next_at))
-        }
-        E::OperationProgressed {
-            description,
-            polls,
-            next_at,
-            ..
-        } => life.operate(|op| op.underway(description.clone(), *next_at).polled(*polls)),
-        E::OperationDelayed {
-            reason, next_at, ..
-        } => life.operate(|op| op.delayed(reason, *next_at)),
-        E::Provisioned { dashboard_url, .. } => {
-            row.dashboard_url = dashboard_url.clone().or(row.dashboard_url);
-            life.made()
-        }
-        E::ProvisionFailed { reason, .. } => life.failed(reason),
-        E::DeleteRequested => life.delete_requested(),
-        E::DeprovisionRequested { attempt, .. } => {
-            life.removal_requested(Work::Deprovision, *attempt, at)
-        }
-        E::DeprovisionFailed {
-            reason, next_at, ..
-        } => life.removal_failed(reason, *next_at),
-        E::OrphanRemoved { .. } => life.orphan_removed(),
-        E::AdoptRequested {
-            bindable, broker, ..
-        } => {
-            row.bindable = *bindable;
-            row.broker = Some(broker.to_string());
-            life.requested(Work::Provision, at)
-        }
-        E::UpdateProposed { .. }
-        | E::UpdateRequested { .. }
-        | E::Updated { .. }
-        | E::UpdateFailed { .. }
-        | E::Relabelled { .. } => life,
-    };
-    Some(row)
 }

@@ -1,6 +1,6 @@
 //! The last operation at a broker, for instances and bindings alike.
 
-use engine_model::Timestamp;
+use engine_model::{RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The last operation that a broker was asked for.
@@ -17,7 +17,7 @@ pub struct OperationDocument {
     pub since: i64,
     /// `in progress`, `succeeded` or `failed`, as the Open Service Broker API spells it.
     pub state: String,
-    /// `provision`, `deprovision`, `bind` or `unbind`.
+    /// `provision`, `adopt`, `update`, `deprovision`, `bind`, `rotate` or `unbind`.
     #[serde(rename = "type")]
     pub kind: String,
 }
@@ -26,6 +26,7 @@ pub struct OperationDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Operation {
     kind: Work,
+    request: RequestId,
     state: State,
     description: Option<String>,
     polls: u32,
@@ -38,13 +39,19 @@ pub(crate) struct Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
     Provision,
+    Adopt,
+    Update,
     Deprovision,
     Bind,
+    Rotate,
     Unbind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
+    /// It is being sent.
+    Asked,
+    /// It was sent, or is sent again later.
     InProgress,
     Succeeded,
     Failed,
@@ -52,11 +59,12 @@ enum State {
 
 impl Operation {
     /// It is asked for.
-    pub(crate) fn asked(kind: Work, at: Timestamp) -> Self {
-        let state = State::InProgress;
+    pub(crate) fn asked(kind: Work, request: RequestId, at: Timestamp) -> Self {
+        let state = State::Asked;
         let again = false;
         Self {
             kind,
+            request,
             state,
             description: None,
             polls: 0,
@@ -69,6 +77,7 @@ impl Operation {
     /// The broker works on it.
     pub(crate) fn underway(self, description: Option<String>, next_at: Timestamp) -> Self {
         Self {
+            state: State::InProgress,
             description,
             next_at: Some(next_at),
             again: false,
@@ -80,11 +89,32 @@ impl Operation {
     pub(crate) fn delayed(self, reason: &str, next_at: Timestamp) -> Self {
         let description = Some(reason.to_owned());
         Self {
+            state: State::InProgress,
             description,
             next_at: Some(next_at),
             again: true,
             ..self
         }
+    }
+
+    /// Whether it is this request.
+    pub(crate) fn is(&self, request: RequestId) -> bool {
+        self.request == request
+    }
+
+    /// Whether nothing is known of it but that it is being sent.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.state == State::Asked
+    }
+
+    /// Whether the broker may have it in hand.
+    pub(crate) fn is_in_hand(&self) -> bool {
+        self.is_asked() || (self.state == State::InProgress && !self.again)
+    }
+
+    /// When it was asked for.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// The broker was asked how it goes.
@@ -129,12 +159,15 @@ impl Operation {
     pub(crate) fn document(&self) -> OperationDocument {
         let kind = match self.kind {
             Work::Provision => "provision",
+            Work::Adopt => "adopt",
+            Work::Update => "update",
             Work::Deprovision => "deprovision",
             Work::Bind => "bind",
+            Work::Rotate => "rotate",
             Work::Unbind => "unbind",
         };
         let state = match self.state {
-            State::InProgress => "in progress",
+            State::Asked | State::InProgress => "in progress",
             State::Succeeded => "succeeded",
             State::Failed => "failed",
         };
