@@ -22,7 +22,7 @@ use engine_stream::{Log as _, Memory};
 use harness::faulty::{Faulty, On};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use super::run;
@@ -31,10 +31,10 @@ use super::run;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How long a request may take here: long for this machine, and short for a test.
-pub(crate) const REQUEST: Duration = Duration::from_millis(400);
+pub(crate) const REQUEST: Duration = Duration::from_secs(1);
 
 /// After how long a delivery that nobody ended comes again, when a node was killed.
-const ACK_WAIT: Duration = Duration::from_secs(1);
+const ACK_WAIT: Duration = Duration::from_millis(1_500);
 
 /// The class that the broker offers, and its plans.
 pub(crate) const CLASS: &str = "fake-postgresql";
@@ -111,7 +111,12 @@ impl Bed {
     }
 
     fn node(&self) -> (Runtime, Node) {
-        let runtime = Runtime::new().unwrap();
+        // One thread is plenty for one engine, and several beds share the machine.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let services = Services::with_timeout(self.vault.clone(), REQUEST);
         let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(services)];
         let node = Node::start(NodeConfig {

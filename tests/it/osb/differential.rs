@@ -6,14 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use harness::faulty::Foreign;
-use harness::say;
-
 use super::run::Run;
-use super::{mitigation, stories};
+use super::{foreign, mitigation, stories};
 
 /// Scenarios that are played at once: they mostly wait.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 10;
 
 macro_rules! scenarios {
     ($($path:path,)+) => {
@@ -100,13 +97,8 @@ const SCENARIOS: &[(&str, fn())] = scenarios![
 
 #[test]
 fn the_platform_shows_the_same_whatever_broker_is_behind() {
-    let foreign = match Foreign::start() {
-        Ok(foreign) => Arc::new(foreign),
-        Err(why) => {
-            say("SKIPPED: the comparison with a broker made with openbrokerapi");
-            say(&format!("because pip cannot install it: {why}"));
-            return;
-        }
+    let Some(foreign) = foreign().map(Arc::new) else {
+        return;
     };
     let next = AtomicUsize::new(0);
     let differences = thread::scope(|scope| {
