@@ -20,7 +20,7 @@ mod answer;
 mod evolve;
 mod next;
 
-pub(crate) use answer::{AGAIN_MAX, answered, polled, progress, removal_answered};
+pub(crate) use answer::{AGAIN_MAX, again, answered, polled, progress, removal_answered};
 pub(crate) use next::{ANSWER_MS, Retry, delete, next, remove, retry};
 
 /// One attempt to make it.

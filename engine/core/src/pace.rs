@@ -12,6 +12,11 @@ const POLL_MS_MAX: i64 = 60_000;
 /// A poll waits this fraction (1/20, 5 %) of the time that the operation has taken so far.
 const ELAPSED_PER_POLL: i64 = 20;
 
+/// Polls that say nothing new are kept after this fraction of the time that the operation has
+/// taken so far, and never closer together than this, in milliseconds.
+const ELAPSED_PER_KEPT: i64 = 2;
+const KEPT_MS_MIN: i64 = 2_000;
+
 /// Longest wait that a broker can ask for, in milliseconds: a day.
 const RETRY_AFTER_MS_MAX: i64 = 86_400_000;
 
@@ -88,6 +93,19 @@ pub(crate) fn poll_at(
     }
 }
 
+/// When the next poll is kept at the latest, whatever it says: an operation that is polled closely
+/// leaves few traces, and one whose poller died is found again soon.
+pub(crate) fn kept_at(
+    now: Timestamp,
+    since: Timestamp,
+    until: Timestamp,
+    retry_after_ms: Option<u64>,
+) -> Timestamp {
+    let pause = (now.since_ms(since) / ELAPSED_PER_KEPT).clamp(KEPT_MS_MIN, POLL_MS_MAX);
+    let poll = poll_at(now, since, until, retry_after_ms);
+    poll.max(now.plus_ms(pause).min(until))
+}
+
 /// When to try for the time after the `number`th failure, counted from 1.
 pub(crate) fn again_at(
     now: Timestamp,
@@ -126,6 +144,17 @@ mod tests {
         assert_eq!(after(10_000), 500);
         assert_eq!(after(600_000), 30_000);
         assert_eq!(after(86_400_000), 60_000);
+    }
+
+    #[test]
+    fn what_is_kept_of_polls_grows_rarer_and_never_goes_beyond_the_deadline() {
+        let now = Timestamp(1_000_000);
+        let after = |elapsed: i64| kept_at(now, now.plus_ms(-elapsed), FAR, None).since_ms(now);
+        assert_eq!(after(0), 2_000);
+        assert_eq!(after(20_000), 10_000);
+        assert_eq!(after(86_400_000), 60_000);
+        assert_eq!(kept_at(now, now, now.plus_ms(500), None), now.plus_ms(500));
+        assert_eq!(kept_at(now, now, FAR, Some(9_000)), now.plus_ms(9_000));
     }
 
     #[test]

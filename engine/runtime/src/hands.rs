@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_kit::{Later, Performer, Vault};
+use engine_core::next_poll;
 use engine_model::{Actor, Cause, Due, Effect, EffectId, ResourceKey};
 use engine_stream::{Error, Log};
 use tracing::{debug, info, warn};
 
+use crate::clock::now;
+use crate::fold::Fold;
 use crate::hold;
 use crate::ledger::{Ask, Ledger, LedgerError, Request};
+use crate::polls::Polls;
 use crate::underway::{Held, Underway};
 
 /// Wait before an effect that met a fault of our own is tried again.
@@ -36,18 +40,24 @@ pub struct Hands {
     vault: Arc<dyn Vault>,
     performers: Vec<Arc<dyn Performer>>,
     underway: Underway,
+    fold: Arc<Fold>,
+    polls: Polls,
 }
 
 impl Hands {
     /// Hands with these adapters.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         log: Arc<dyn Log>,
         ledger: Ledger,
         vault: Arc<dyn Vault>,
         performers: Vec<Arc<dyn Performer>>,
+        fold: Arc<Fold>,
+        polls: Polls,
     ) -> Self {
         Self {
+            fold,
+            polls,
             log,
             ledger,
             vault,
@@ -124,8 +134,22 @@ impl Hands {
             return Ok(());
         };
         hold::at("after", what).await;
+        let polled = matches!(
+            effect,
+            Effect::PollInstance { .. } | Effect::PollBinding { .. }
+        );
+        let said = polled.then(|| outcome.clone());
         self.record(ctx.key.clone(), Ask::Outcome(Box::new(outcome)), ctx)
-            .await
+            .await?;
+        if let Some(said) = said {
+            let next = self
+                .fold
+                .read(|world| next_poll(world, &ctx.key, &said, now()));
+            if let Some((request, at)) = next {
+                self.polls.again(&ctx.key, request, at);
+            }
+        }
+        Ok(())
     }
 
     /// A delivery that came twice, an alarm and the sweep may want the same effect at once: only

@@ -18,6 +18,7 @@ mod hands;
 mod hold;
 mod ledger;
 mod node;
+mod polls;
 mod reactor;
 mod runs;
 mod sealing;

@@ -15,7 +15,7 @@ use crate::fold::{Fold, FoldError};
 use crate::hands::Hands;
 use crate::ledger::Ledger;
 use crate::task::{Kind, Tasks};
-use crate::{alarms, commands, reactor, runs, sweep};
+use crate::{alarms, commands, polls, reactor, runs, sweep};
 
 /// How long a node may take to fold what the stream holds already, before it says that it cannot.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
@@ -89,12 +89,17 @@ impl Node {
             let work = warm_up(fold.clone(), performers.clone(), stop.clone());
             tasks.spawn(Kind::Finite, "warm-up", work);
         }
+        let (polls, waiting) = polls::queue();
         let hands = Arc::new(Hands::new(
             log.clone(),
             ledger.clone(),
             vault.clone(),
             performers,
+            fold.clone(),
+            polls,
         ));
+        let work = polls::work(waiting, fold.clone(), hands.clone(), stop.clone());
+        tasks.spawn(Kind::Essential, "polls", work);
         for role in roles.iter().copied() {
             let work = reactor::work(role, log.clone(), fold.clone(), hands.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "reactor", work);

@@ -310,7 +310,7 @@ pub(super) fn retry(ask: &Ask<'_>, instance: &Instance) -> Result<Decision, Reje
 }
 
 /// The update that waits for this answer.
-fn awaited(instance: &Instance, request: RequestId) -> Option<(&Operation, i64)> {
+pub(crate) fn awaited(instance: &Instance, request: RequestId) -> Option<(&Operation, i64)> {
     match &instance.update.as_ref()?.stage {
         Stage::Asked { op, limit_ms, .. } if op.request == request => Some((op, *limit_ms)),
         Stage::Proposed | Stage::Asked { .. } | Stage::Failed { .. } => None,
@@ -434,13 +434,17 @@ pub(super) fn polled(
                 let reason = "the broker is still updating it";
                 return vec![waiting(removal, op, limit_ms, reason, now)];
             }
-            let (description, polls, next_at) = life::progress(op, limit_ms, progress, now);
-            return vec![InstanceEvent::OperationProgressed {
-                request,
-                description,
-                polls,
-                next_at,
-            }];
+            let told = life::progress(op, limit_ms, progress, now);
+            let event =
+                told.map(
+                    |(description, polls, next_at)| InstanceEvent::OperationProgressed {
+                        request,
+                        description,
+                        polls,
+                        next_at,
+                    },
+                );
+            return event.into_iter().collect();
         }
     };
     let mut events = vec![ended];

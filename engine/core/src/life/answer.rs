@@ -294,7 +294,7 @@ fn creation_polled<A, M>(
             orphan: true,
         }];
     }
-    vec![progressed(op, attempt.limit_ms, progress, now)]
+    progressed(op, attempt.limit_ms, progress, now)
 }
 
 /// A removal that is under way.
@@ -413,7 +413,7 @@ impl<'a> Removal<'a> {
                 if now >= accepted_at.plus_ms(self.limit_ms) {
                     vec![self.failed(&overdue(self.limit_ms), now)]
                 } else {
-                    vec![progressed(self.op, self.limit_ms, progress, now)]
+                    progressed(self.op, self.limit_ms, progress, now)
                 }
             }
         }
@@ -451,31 +451,70 @@ fn progressed<A, M>(
     limit_ms: i64,
     said: &Progress,
     now: Timestamp,
-) -> Change<A, M> {
-    let (description, polls, next_at) = progress(op, limit_ms, said, now);
-    Change::Progressed {
+) -> Changes<A, M> {
+    let told = progress(op, limit_ms, said, now);
+    let change = told.map(|(description, polls, next_at)| Change::Progressed {
         request: op.request,
         description,
         polls,
         next_at,
-    }
+    });
+    change.into_iter().collect()
 }
 
 /// What is kept of a poll after which the broker is asked again: its words, the count of polls,
-/// and when.
+/// and when the next poll is kept at the latest. Nothing is kept of a poll that says what the one
+/// before it said: whoever asked asks again, see [`again`], and if it does not, the next poll that
+/// is kept makes good for it.
 pub(crate) fn progress(
     op: &Operation,
     limit_ms: i64,
     said: &Progress,
     now: Timestamp,
-) -> (Option<String>, u32, Timestamp) {
-    let (polls, accepted_at) = match &op.step {
-        Step::Polling {
-            polls, accepted_at, ..
-        } => (*polls, *accepted_at),
-        Step::Asked | Step::Delayed { .. } | Step::Failed { .. } => (0, op.since),
+) -> Option<(Option<String>, u32, Timestamp)> {
+    let Step::Polling {
+        polls,
+        accepted_at,
+        description: known,
+        ..
+    } = &op.step
+    else {
+        return None;
     };
-    let (description, retry_after_ms) = match said {
+    let (description, retry_after_ms) = told(said);
+    let news = *polls == 0 || description.as_deref() != known.as_deref();
+    if !news && again(op, limit_ms, said, now).is_some() {
+        return None;
+    }
+    let until = accepted_at.plus_ms(limit_ms);
+    let next_at = pace::kept_at(now, op.since, until, retry_after_ms);
+    Some((description, polls.saturating_add(1), next_at))
+}
+
+/// When the broker is asked again, if that is before the next poll that is kept.
+pub(crate) fn again(
+    op: &Operation,
+    limit_ms: i64,
+    said: &Progress,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Step::Polling {
+        accepted_at,
+        next_at,
+        ..
+    } = &op.step
+    else {
+        return None;
+    };
+    let (_, retry_after_ms) = told(said);
+    let until = accepted_at.plus_ms(limit_ms);
+    let at = pace::poll_at(now, op.since, until, retry_after_ms);
+    (at < *next_at).then_some(at)
+}
+
+/// The broker's words for people, and its wish for the next poll.
+fn told(said: &Progress) -> (Option<String>, Option<u64>) {
+    match said {
         Progress::InProgress {
             description,
             retry_after_ms,
@@ -492,10 +531,7 @@ pub(crate) fn progress(
         Progress::Succeeded | Progress::Failed { .. } => {
             (Some("done; its result is being fetched".into()), None)
         }
-    };
-    let until = accepted_at.plus_ms(limit_ms);
-    let next_at = pace::poll_at(now, op.since, until, retry_after_ms);
-    (description, polls.saturating_add(1), next_at)
+    }
 }
 
 fn delayed<A, M, T>(op: &Operation, verdict: &Verdict<T>, now: Timestamp) -> Changes<A, M> {

@@ -1,8 +1,12 @@
 //! Attempts: another id for each at the broker, what a removal waits for, and what is only taken on
 //! record.
 
+use engine_model::broker::{Aftermath, Progress};
 use engine_model::spec::{InstanceSpec, Spec};
-use engine_model::{Code, Command, InstanceId, Kind, ResourceKey, Status};
+use engine_model::{
+    Code, Command, Event, InstanceEvent, InstanceId, InstanceOutcome, Kind, Outcome, ResourceKey,
+    Status,
+};
 use serde_json::json;
 
 use crate::support::outside::{Mood, read};
@@ -257,4 +261,60 @@ fn a_broker_of_all_organizations_serves_another_one() {
     platform.run();
     assert!(platform.outside.instances.is_empty());
     platform.check();
+}
+
+#[test]
+fn a_poll_that_says_nothing_new_is_not_kept_and_asked_again_within_a_twentieth() {
+    let mut platform = with_instance(&[Mood::Async(1_000)]);
+    platform.pass(60_000);
+    let request = platform
+        .events(Kind::ServiceInstance, "azure-pg")
+        .iter()
+        .find_map(|event| match event {
+            Event::ServiceInstance(InstanceEvent::ProvisionRequested { request, .. }) => {
+                Some(*request)
+            }
+            _ => None,
+        })
+        .unwrap();
+    let said = |description: &str| {
+        Outcome::Instance(InstanceOutcome::Polled {
+            request,
+            progress: Progress::InProgress {
+                description: Some(description.into()),
+                retry_after_ms: None,
+            },
+            aftermath: Aftermath::default(),
+        })
+    };
+    let now = platform.now;
+    assert_eq!(
+        platform.learn(&pg(), &said("busy")),
+        0,
+        "it said that before"
+    );
+    let again = engine_core::next_poll(&platform.world, &pg(), &said("busy"), now);
+    let (which, at) = again.unwrap();
+    assert_eq!(which, request);
+    assert!(
+        (100..=3_000).contains(&at.since_ms(now)),
+        "{} ms",
+        at.since_ms(now)
+    );
+    assert_eq!(engine_core::poll(&platform.world, &pg(), request).len(), 1);
+    assert_eq!(
+        platform.learn(&pg(), &said("creating tables")),
+        1,
+        "that is new"
+    );
+    let kept = platform
+        .history(Kind::ServiceInstance, "azure-pg")
+        .iter()
+        .filter(|name| *name == "OperationProgressed")
+        .count();
+    assert!(kept < 16, "{kept} polls of a minute are kept");
+    platform.must(pg(), delete());
+    platform.outside.default = Mood::Sync;
+    platform.run();
+    assert!(engine_core::poll(&platform.world, &pg(), request).is_empty());
 }
