@@ -125,7 +125,12 @@ fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> O
             key: key.clone(),
             alarm: wanted,
         };
-        let helps = can_proceed() || !alarm(world, &due, now).is_empty();
+        let effects = alarm(world, &due, now);
+        // Another node may be at it: a request that changes something is not sent beside itself.
+        if effects.iter().any(changes_something) && at.plus_ms(REQUEST_MS) > now {
+            return None;
+        }
+        let helps = can_proceed() || !effects.is_empty();
         return helps.then_some(Overdue::Alarm(due));
     }
     if changed_at(world, key).plus_ms(WORD_MS) > now {
@@ -138,6 +143,18 @@ fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> O
     let lost = since.is_some_and(|by| by <= now) || lacks_word(world, key, state);
     let helps = lost && !crate::outstanding(world, key).is_empty();
     helps.then(|| Overdue::Reaction(key.clone()))
+}
+
+/// Whether an effect is a request that changes something at a broker.
+fn changes_something(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Provision { .. }
+            | Effect::UpdateInstance { .. }
+            | Effect::Deprovision { .. }
+            | Effect::Bind { .. }
+            | Effect::Unbind { .. }
+    )
 }
 
 /// A quick look that passes over most of a large world: what is there and bound needs nothing.

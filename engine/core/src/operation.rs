@@ -9,6 +9,9 @@
 
 use engine_model::{Alarm, RequestId, Timestamp};
 
+/// How much earlier than it was set an alarm may come, in milliseconds.
+const EARLY_MS: i64 = 1_000;
+
 /// A request that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
@@ -58,6 +61,16 @@ impl Operation {
         match self.step {
             Step::Delayed { delays, .. } => delays,
             Step::Asked | Step::Polling { .. } | Step::Failed { .. } => 0,
+        }
+    }
+
+    /// Since when its answer may be on the way: since it was decided, or since it was to be
+    /// repeated.
+    pub(crate) fn sent_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match &self.step {
+            Step::Asked => Some(self.since),
+            Step::Delayed { next_at, .. } if *next_at <= now.plus_ms(EARLY_MS) => Some(*next_at),
+            Step::Delayed { .. } | Step::Polling { .. } | Step::Failed { .. } => None,
         }
     }
 

@@ -373,6 +373,9 @@ pub(crate) fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Show
         waits.extend(owner.and_then(|instance| without_broker(world, key, instance)));
         waits
     };
+    if let Some(why) = never_bound(key, state, owner) {
+        return (Status::Error, vec![why]);
+    }
     let (status, mut reason) =
         life(&state.life, waits_for).unwrap_or_else(|| rotation(state, changed_at(world, key)));
     if state.life.current().is_some() {
@@ -380,6 +383,20 @@ pub(crate) fn binding(world: &World, key: &ResourceKey, state: &Binding) -> Show
         reason.extend(lost_secret(world, key, &state.life, &state.wish.secrets));
     }
     (status, reason)
+}
+
+/// Why a binding that someone wanted before its instance was there will not be.
+fn never_bound(key: &ResourceKey, state: &Binding, owner: Option<&Instance>) -> Option<String> {
+    let waits = matches!(state.life.stage, Stage::Waiting);
+    let made = owner.filter(|owner| waits && owner.life.is_made())?;
+    let bindable = made.life.attempt()?.what.bindable;
+    (!bindable).then(|| {
+        let instance = state.owner_key(key).name;
+        format!(
+            "the plan of service instance {instance} cannot be bound; delete the service binding, \
+             or update the service instance to a plan that can"
+        )
+    })
 }
 
 /// What is to be said of credentials that are there.

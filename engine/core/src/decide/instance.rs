@@ -15,7 +15,7 @@ use crate::aggregate::binding::Binding;
 use crate::aggregate::class::Class;
 use crate::aggregate::instance::{self, Instance, Ordered, There};
 use crate::aggregate::wish::Wish;
-use crate::life::{self, Attempt, Change, Retry, Stage};
+use crate::life::{self, Attempt, Change, Left, Retry, Stage};
 use crate::pace::OPERATION_MS_MAX;
 use crate::refuse;
 use crate::schema;
@@ -462,6 +462,15 @@ fn again(ask: &Ask<'_>, instance: &Instance) -> Result<Change<Ordered, There>, R
         next.existing = true;
         next.what.instance = last.what.instance;
         next.what.maintenance = None;
+    }
+    // Nothing was deleted under that id, and if something is there after all, it is found again.
+    if let Stage::Failed {
+        attempt: last,
+        left: Left::Unlikely,
+        ..
+    } = &instance.life.stage
+    {
+        next.what.instance = last.what.instance;
     }
     Ok(Change::Requested(next))
 }

@@ -11,7 +11,6 @@ use super::{Ask, Decision, update};
 use crate::aggregate::binding::{Binding, BindingLife, Which};
 use crate::aggregate::instance::Instance;
 use crate::life::{self, Change, Past, Stage};
-use crate::operation::Step;
 use crate::refuse;
 use crate::state::State;
 use crate::world::World;
@@ -106,7 +105,8 @@ fn cut_short(
 ) -> Option<BindingEvent> {
     let next = binding.life_of(Which::Next)?;
     let op = next.current()?;
-    let waits = matches!(op.step, Step::Asked) && now.since_ms(op.since) < life::ANSWER_MS;
+    let sent_at = op.sent_at(now);
+    let waits = sent_at.is_some_and(|at| now.since_ms(at) < life::ANSWER_MS);
     let failed = Change::Failed {
         request: op.request,
         reason: "the binding is being deleted".to_owned(),

@@ -10,6 +10,14 @@ use super::{Attempt, Change, Life, Past, Stage};
 use crate::operation::{Operation, Step};
 use crate::pace::{self, Backoff, OPERATION_MS_MAX};
 
+/// How long a request is certainly sent by one node only, in milliseconds: less than the time
+/// after which what a node does not end is handed to another one.
+const REPEAT_MS: i64 = 10_000;
+
+/// How often a broker must refuse to remove what is probably not there, before that is as good as
+/// its word that it is gone: a gateway before it may refuse anything for a moment.
+const REFUSALS_MIN: u32 = 3;
+
 type Changes<A, M> = Vec<Change<A, M>>;
 
 /// How often a request is repeated that the broker wants to be asked otherwise.
@@ -100,10 +108,13 @@ fn first_answer<A, M, T>(
         (Step::Asked | Step::Delayed { .. }, Verdict::Accepted { .. }) => {
             accepted(op, attempt.limit_ms, verdict, now)
         }
-        (Step::Asked | Step::Delayed { .. }, Verdict::Gone) => {
-            failed("the broker answered 410 Gone to a request to create", false)
+        (Step::Asked | Step::Delayed { .. }, Verdict::Gone) => failed(
+            "the broker answered 410 Gone to a request to create",
+            may_be_a_repeat(op, now),
+        ),
+        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { reason }) => {
+            failed(reason, may_be_a_repeat(op, now))
         }
-        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { reason }) => failed(reason, false),
         (Step::Asked | Step::Delayed { .. }, Verdict::Unknown { reason, orphan }) => {
             failed(reason, *orphan)
         }
@@ -114,13 +125,19 @@ fn first_answer<A, M, T>(
             Step::Asked | Step::Delayed { .. },
             Verdict::Busy { reason, .. } | Verdict::NotSent { reason },
         ) if now.since_ms(op.since) >= OPERATION_MS_MAX => {
-            failed(&format!("given up after 7 days: {reason}"), false)
+            failed(&format!("given up after 7 days: {reason}"), true)
         }
         (
             Step::Asked | Step::Delayed { .. },
             Verdict::Busy { .. } | Verdict::NotSent { .. } | Verdict::Again { .. },
         ) => delayed(op, verdict, now),
     }
+}
+
+/// Whether a refusal may be the answer to a repeat of a request that was carried out: then it says
+/// nothing of what the first one made. Another node repeats what one that died may have sent.
+fn may_be_a_repeat(op: &Operation, now: Timestamp) -> bool {
+    now.since_ms(op.since) >= REPEAT_MS
 }
 
 /// A creation has ended that its removal waited for: now it can be removed.
@@ -149,7 +166,9 @@ pub(crate) fn removal_answered<A, M, T>(
         (Step::Asked | Step::Delayed { .. }, Verdict::Accepted { .. }) => {
             accepted(removal.op, removal.limit_ms, verdict, now)
         }
-        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { .. }) if removal.unlikely => {
+        (Step::Asked | Step::Delayed { .. }, Verdict::Rejected { .. })
+            if removal.unlikely && removal.number >= REFUSALS_MIN =>
+        {
             vec![removal.done()]
         }
         (
@@ -305,7 +324,7 @@ struct Removal<'a> {
     limit_ms: i64,
     number: u32,
     orphan: bool,
-    /// Whether there is probably nothing to remove, so that a refusal is as good as `Gone`.
+    /// Whether there is probably nothing to remove, so that refusals are as good as `Gone`.
     unlikely: bool,
     sure_at: Timestamp,
 }

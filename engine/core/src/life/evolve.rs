@@ -9,6 +9,9 @@ use crate::operation::{Operation, Step};
 /// word that a thing is not there is believed.
 const LATE_MS: i64 = 5_000;
 
+/// How long a request may take, in milliseconds.
+const REQUEST_MS: i64 = 60_000;
+
 impl<A, M> Life<A, M> {
     /// What becomes of it by `change`: `Ok(None)` when it is gone, `Err` when that cannot be.
     pub(crate) fn evolve(self, change: Change<A, M>, at: Timestamp) -> Result<Option<Self>, ()> {
@@ -72,7 +75,8 @@ impl<A, M> Life<A, M> {
                 removals = number;
                 let sure_at = match left {
                     Left::Orphan { sure_at } => sure_at,
-                    Left::Nothing | Left::Unlikely => at,
+                    // An answer came that nobody expected: so may a request that was repeated.
+                    Left::Nothing | Left::Unlikely => at.plus_ms(REQUEST_MS + LATE_MS),
                 };
                 Stage::Orphaned {
                     attempt,
@@ -250,10 +254,14 @@ fn creating<A, M>(
             return Ok(Stage::Deleting { past: None });
         }
         Change::DeleteRequested => {
-            let past = match op.step {
-                Step::Asked => Past::Asked(op),
-                Step::Polling { .. } => Past::Underway(op),
-                Step::Delayed { .. } | Step::Failed { .. } => Past::Maybe { sure_at: at },
+            let past = match (op.sent_at(at), &op.step) {
+                (Some(since), _) => Past::Asked(Operation {
+                    since,
+                    step: Step::Asked,
+                    ..op
+                }),
+                (None, Step::Polling { .. }) => Past::Underway(op),
+                (None, _) => Past::Maybe { sure_at: at },
             };
             return Ok(Stage::Deleting {
                 past: Some((attempt, past)),

@@ -11,6 +11,7 @@ mod bindings;
 mod brokers;
 mod commands;
 mod deletions;
+mod doubts;
 mod functions;
 mod images;
 mod instances;
