@@ -8,7 +8,7 @@ export DISPATCH_NATS_SERVER ?= $(CURDIR)/.tools/bin/nats-server
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench check clean
+.PHONY: help setup build demo test bench sim check clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,10 @@ test: setup ## Run all tests
 bench: setup ## Measure, and write target/bench.json
 	$(CARGO) build --locked --release --bin dispatch --bin bench
 	$(TARGET)/release/bench
+
+sim: setup ## Tell SEEDS=n seeded stories of platform and brokers in virtual time
+	$(CARGO) build --locked --release --bin sim
+	$(TARGET)/release/sim --seeds $(or $(SEEDS),1000)
 
 check: setup ## Formatting, lints, documentation, and the rules of the house
 	$(CARGO) fmt --all --check

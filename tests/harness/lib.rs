@@ -6,6 +6,8 @@ pub mod http;
 mod machine;
 pub mod nats;
 pub mod process;
+#[path = "../sim/lib.rs"]
+pub mod sim;
 pub mod story;
 
 pub use machine::{descendants, say};

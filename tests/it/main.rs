@@ -14,6 +14,7 @@ mod nats_pub;
 mod osb;
 mod rest_cli;
 mod services;
+mod sim;
 mod tidy;
 mod tutorial;
 mod up;
