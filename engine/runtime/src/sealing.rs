@@ -19,22 +19,31 @@ pub(crate) enum Error {
     Vault(VaultError),
 }
 
-/// A broker's credentials as a client seals them.
+/// A broker's credentials as a client seals them: basic, bearer or none, with a client certificate
+/// if the broker asks for one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BrokerCredentials {
+    basic: Option<Basic>,
+    bearer: Option<Bearer>,
+    #[serde(rename = "clientIdentity")]
+    _client_identity: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-enum BrokerCredentials {
-    #[serde(rename = "basic")]
-    Basic {
-        #[serde(rename = "username")]
-        _username: String,
-        #[serde(rename = "password")]
-        _password: String,
-    },
-    #[serde(rename = "bearer")]
-    Bearer {
-        #[serde(rename = "token")]
-        _token: String,
-    },
+struct Basic {
+    #[serde(rename = "username")]
+    _username: String,
+    #[serde(rename = "password")]
+    _password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bearer {
+    #[serde(rename = "token")]
+    _token: String,
 }
 
 /// Re-seals the secret of a command, if it has one, under a data key of its own.
@@ -98,16 +107,43 @@ fn fits_secret(plain: &Plain) -> Result<(), Rejection> {
 
 fn fits_broker(plain: &Plain) -> Result<(), Rejection> {
     let credentials: Result<BrokerCredentials, _> = serde_json::from_slice(plain.expose());
-    credentials.map(drop).map_err(|_| {
-        Rejection::new(
+    match credentials {
+        Ok(credentials) if credentials.basic.is_none() || credentials.bearer.is_none() => Ok(()),
+        Ok(_) | Err(_) => Err(Rejection::new(
             Code::InvalidField,
             "broker credentials are {\"basic\":{\"username\":…,\"password\":…}} or \
-             {\"bearer\":{\"token\":…}}",
-        )
-    })
+             {\"bearer\":{\"token\":…}} or {}, each with \"clientIdentity\" where the broker asks \
+             for a certificate",
+        )),
+    }
 }
 
 fn cannot_unseal(why: &str) -> Rejection {
     let text = format!("{why}; seal it to the server's public key, which `dispatch info` shows");
     Rejection::new(Code::CannotUnseal, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_broker_credentials_fits_and_nothing_else_and_nothing_is_quoted() {
+        for good in [
+            "{}",
+            r#"{"basic":{"username":"u","password":"p"}}"#,
+            r#"{"bearer":{"token":"t"},"clientIdentity":"PEM"}"#,
+        ] {
+            assert!(fits_broker(&Plain::new(good.into())).is_ok(), "{good}");
+        }
+        for bad in [
+            r#""canary""#,
+            r#"{"basic":{"username":"canary"}}"#,
+            r#"{"canary":1}"#,
+            r#"{"basic":{"username":"u","password":"canary"},"bearer":{"token":"t"}}"#,
+        ] {
+            let refused = fits_broker(&Plain::new(bad.into())).unwrap_err();
+            assert!(!refused.message.contains("canary"), "{refused}");
+        }
+    }
 }
