@@ -37,4 +37,10 @@ pub trait Performer: Send + Sync + 'static {
         key: &ResourceKey,
         effect: &Effect,
     ) -> Result<Option<Outcome>, Later>;
+
+    /// What was learnt on the way about other resources, since this was asked last: it is recorded
+    /// like an outcome of theirs. One that is lost has to come again by itself.
+    fn remarks(&self) -> Vec<(ResourceKey, Outcome)> {
+        Vec::new()
+    }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod send;
 mod transport;
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,7 +16,8 @@ pub use answers::CatalogAnswer;
 use transport::Carrier;
 pub use transport::{Outbound, Transport};
 
-use crate::endpoint::{Credentials, Endpoint};
+use crate::endpoint::{ApiVersion, Credentials, Endpoint};
+use crate::reply::Reply;
 use crate::text::Hide;
 use crate::wire::Hidden;
 
@@ -30,6 +32,8 @@ pub const CATALOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Client {
     broker: Arc<Broker>,
+    version: HeaderValue,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 #[derive(Debug)]
@@ -37,8 +41,13 @@ struct Broker {
     carrier: Carrier,
     base: Url,
     authorization: Option<HeaderValue>,
-    version: HeaderValue,
     hide: Hide,
+}
+
+/// Hears what came of each request.
+pub(crate) trait Watch: fmt::Debug + Send + Sync {
+    /// A request has ended so.
+    fn seen(&self, reply: &Reply);
 }
 
 /// Why a client could not be made.
@@ -87,8 +96,7 @@ impl Client {
     ) -> Result<Self, Error> {
         let base = base(&endpoint.url)?;
         let authorization = authorization(&endpoint.credentials)?;
-        let version = HeaderValue::from_str(&endpoint.api_version.to_string())
-            .expect("digits and a point are a header value");
+        let version = version(endpoint.api_version);
         let hide = hide(&endpoint.credentials, authorization.as_ref());
         let carrier = carrier()?;
         Ok(Self {
@@ -96,11 +104,33 @@ impl Client {
                 carrier,
                 base,
                 authorization,
-                version,
                 hide,
             }),
+            version,
+            watch: None,
         })
     }
+
+    /// The same client, whose requests announce another version.
+    #[must_use]
+    pub fn speaking(&self, version: ApiVersion) -> Self {
+        Self {
+            version: self::version(version),
+            ..self.clone()
+        }
+    }
+
+    /// The same client, whose requests are watched.
+    pub(crate) fn watched_by(&self, watch: Arc<dyn Watch>) -> Self {
+        Self {
+            watch: Some(watch),
+            ..self.clone()
+        }
+    }
+}
+
+fn version(version: ApiVersion) -> HeaderValue {
+    HeaderValue::from_str(&version.to_string()).expect("digits and a point are a header value")
 }
 
 fn base(url: &Url) -> Result<Url, Error> {

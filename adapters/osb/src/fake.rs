@@ -186,6 +186,11 @@ impl Fake {
         self.world().operation = operation.map(str::to_owned);
     }
 
+    /// The minor versions of the API that it takes; another one is answered 412. All, to begin with.
+    pub fn set_versions(&self, minors: std::ops::RangeInclusive<u16>) {
+        self.world().versions = minors;
+    }
+
     /// The instances that exist now, sorted; also those half made and half deleted.
     #[must_use]
     pub fn instances(&self) -> Vec<String> {

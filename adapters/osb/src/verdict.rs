@@ -11,6 +11,7 @@ mod orphan;
 mod poll;
 
 pub use answer::{Accepted, Answer, Doubt, Fetched, Refusal};
+pub(crate) use judge::words;
 pub use judge::{
     bind, catalog, deprovision, fetch_binding, fetch_instance, provision, unbind, update,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adapter_kit::{Later, Performer, Vault};
 use engine_core::next_poll;
-use engine_model::{Actor, Cause, Due, Effect, EffectId, ResourceKey};
+use engine_model::{Actor, Cause, Due, Effect, EffectId, Outcome, ResourceKey};
 use engine_stream::{Error, Log};
 use tracing::{debug, info, warn};
 
@@ -130,10 +130,26 @@ impl Hands {
         };
         let what = word(effect);
         hold::at("before", what).await;
-        let Some(outcome) = performer.perform(id, &ctx.key, effect).await? else {
-            return Ok(());
+        let performed = performer.perform(id, &ctx.key, effect).await;
+        let recorded = match performed {
+            Ok(Some(outcome)) => {
+                hold::at("after", what).await;
+                self.conclude(effect, outcome, ctx).await
+            }
+            Ok(None) => Ok(()),
+            Err(later) => Err(later),
         };
-        hold::at("after", what).await;
+        self.remark(performer.as_ref(), ctx).await;
+        recorded
+    }
+
+    /// Records an outcome, and polls on where a poll said nothing that is worth recording.
+    async fn conclude(
+        &self,
+        effect: &Effect,
+        outcome: Outcome,
+        ctx: &Context,
+    ) -> Result<(), Later> {
         let polled = matches!(
             effect,
             Effect::PollInstance { .. } | Effect::PollBinding { .. }
@@ -150,6 +166,21 @@ impl Hands {
             }
         }
         Ok(())
+    }
+
+    /// Records what a performer learnt on the way. What cannot be recorded now comes again.
+    async fn remark(&self, performer: &dyn Performer, ctx: &Context) {
+        for (key, outcome) in performer.remarks() {
+            let ctx = Context {
+                key: key.clone(),
+                actor: Actor::engine(),
+                ..ctx.clone()
+            };
+            let ask = Ask::Outcome(Box::new(outcome));
+            if let Err(later) = self.record(key, ask, &ctx).await {
+                warn!(resource = %ctx.key, reason = %later.reason, "remark is dropped");
+            }
+        }
     }
 
     /// A delivery that came twice, an alarm and the sweep may want the same effect at once: only
@@ -248,5 +279,174 @@ fn later(error: &dyn std::error::Error) -> Later {
     Later {
         reason: error.to_string(),
         delay: AGAIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use adapter_kit::{Plain, VaultError};
+    use async_trait::async_trait;
+    use engine_model::spec::{BrokerLimits, BrokerSpec, Scope, Spec, Tags};
+    use engine_model::{
+        BrokerEvent, BrokerOutcome, ClientSealed, Command, CommandId, Event, KeyId, Kind, Name,
+        OrgName, Sealed, Seq, ServiceTarget,
+    };
+    use engine_stream::Memory;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// Finds every broker unwell, whatever it is asked to do, which it cannot.
+    struct Gloomy(ResourceKey, AtomicBool);
+
+    #[async_trait]
+    impl Performer for Gloomy {
+        fn performs(&self, _: &Effect) -> bool {
+            true
+        }
+
+        async fn perform(
+            &self,
+            _: EffectId,
+            _: &ResourceKey,
+            _: &Effect,
+        ) -> Result<Option<Outcome>, Later> {
+            self.1.store(true, Ordering::Relaxed);
+            Err(Later {
+                reason: "not now".into(),
+                delay: AGAIN,
+            })
+        }
+
+        fn remarks(&self) -> Vec<(ResourceKey, Outcome)> {
+            let unwell = BrokerOutcome::Unwell {
+                reason: "refused".into(),
+                failures: 5,
+            };
+            let performed = self.1.swap(false, Ordering::Relaxed);
+            let remark = (self.0.clone(), Outcome::Broker(unwell));
+            performed.then_some(remark).into_iter().collect()
+        }
+    }
+
+    struct Closed;
+
+    #[async_trait]
+    impl Vault for Closed {
+        fn public_key(&self) -> String {
+            String::new()
+        }
+
+        async fn seal(&self, _: &KeyId, _: &Plain) -> Result<Sealed, VaultError> {
+            Err(VaultError::Unreadable)
+        }
+
+        fn open_client(&self, _: &ClientSealed) -> Result<Plain, VaultError> {
+            Err(VaultError::Unreadable)
+        }
+
+        async fn open(&self, _: &Sealed) -> Result<Plain, VaultError> {
+            Err(VaultError::Unreadable)
+        }
+
+        async fn erase(&self, _: &KeyId) -> Result<(), VaultError> {
+            Err(VaultError::Unreadable)
+        }
+    }
+
+    fn sealed() -> Sealed {
+        Sealed {
+            key: KeyId("k".into()),
+            nonce: String::new(),
+            ciphertext: String::new(),
+        }
+    }
+
+    fn register(key: &ResourceKey) -> Request {
+        let spec = BrokerSpec {
+            url: "http://127.0.0.1:1".into(),
+            credentials: ClientSealed {
+                key: String::new(),
+                encapsulated: String::new(),
+                ciphertext: String::new(),
+            },
+            ca: String::new(),
+            scope: Scope::default(),
+            limits: BrokerLimits::default(),
+            tags: Tags::default(),
+        };
+        Request {
+            key: key.clone(),
+            ask: Ask::Command {
+                id: CommandId(uuid::Uuid::now_v7()),
+                command: Box::new(Command::Create(Spec::ServiceBroker(spec))),
+                sealed: Some(sealed()),
+            },
+            actor: Actor("alice".into()),
+            cause: Cause::Alarm,
+            correlation: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_remark_is_recorded_though_the_effect_comes_again() {
+        let org = OrgName::new("demo").unwrap();
+        let broker = ResourceKey::new(org, Kind::ServiceBroker, Name::new("b").unwrap());
+        let log: Arc<dyn Log> = Arc::new(Memory::default());
+        let stop = CancellationToken::new();
+        let fold = Arc::new(Fold::default());
+        let (ledger, desk) = Ledger::new(log.clone(), fold.clone(), stop.clone());
+        let desk = tokio::spawn(desk);
+        ledger.decide(register(&broker)).await.unwrap();
+        let performer = Gloomy(broker.clone(), AtomicBool::new(false));
+        let hands = Hands::new(
+            log.clone(),
+            ledger,
+            Arc::new(Closed),
+            vec![Arc::new(performer)],
+            fold,
+            crate::polls::queue().0,
+        );
+        let effect = Effect::ReadCatalog {
+            target: ServiceTarget {
+                broker: broker.clone(),
+                url: String::new(),
+                credentials: sealed(),
+                ca: String::new(),
+                api_version: None,
+                limits: BrokerLimits::default(),
+                paused_until: None,
+            },
+            etag: None,
+        };
+        let ctx = Context {
+            key: broker.clone(),
+            actor: Actor("alice".into()),
+            correlation: String::new(),
+            cause: Cause::Alarm,
+        };
+        let id = EffectId {
+            seq: Seq(1),
+            index: 0,
+        };
+        let later = hands.perform(id, &effect, &ctx).await.unwrap_err();
+        assert_eq!(later.reason, "not now");
+        let history = log.history(&broker).await.unwrap();
+        let last = &history.last().unwrap().commit;
+        assert!(
+            matches!(
+                &last.events[..],
+                [Event::ServiceBroker(BrokerEvent::CircuitOpened {
+                    failures: 5,
+                    ..
+                })]
+            ),
+            "{last:?}"
+        );
+        assert_eq!(last.actor, Actor::engine());
+        stop.cancel();
+        desk.await.unwrap().unwrap();
     }
 }

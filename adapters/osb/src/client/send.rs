@@ -120,17 +120,21 @@ impl Client {
             outcome = ?what,
             "broker asked"
         );
-        Reply {
+        let reply = Reply {
             what,
             hide: self.broker.hide.and(&call.hide),
+        };
+        if let Some(watch) = &self.watch {
+            watch.seen(&reply);
         }
+        reply
     }
 
     fn request(&self, call: &Call, outgoing: Outgoing) -> reqwest::Request {
         let url = outgoing.path.under(&self.broker.base);
         let mut request = reqwest::Request::new(outgoing.method, url);
         let headers = request.headers_mut();
-        headers.insert(API_VERSION, self.broker.version.clone());
+        headers.insert(API_VERSION, self.version.clone());
         headers.insert(REQUEST_IDENTITY, ascii(call.request_id.to_string()));
         if let Some(originator) = &call.originator {
             headers.insert(ORIGINATING_IDENTITY, ascii(originator.header()));

@@ -20,6 +20,12 @@ pub(super) fn authorized(headers: &HeaderMap) -> bool {
         .is_ok_and(|sent| sent == format!("{USERNAME}:{PASSWORD}").as_bytes())
 }
 
+/// The minor version of the API that a request announces.
+pub(super) fn minor(headers: &HeaderMap) -> Option<u16> {
+    let version = text(headers, "x-broker-api-version")?;
+    version.strip_prefix("2.")?.parse().ok()
+}
+
 /// What is wrong with a request, whatever state the broker is in.
 pub(super) fn broken(
     on: On,

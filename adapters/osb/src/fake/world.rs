@@ -1,7 +1,7 @@
 //! What the broker keeps, and how it answers when nothing goes wrong.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ pub(super) struct World {
     pub(super) pace: Pace,
     pub(super) binding_body: Option<Value>,
     pub(super) operation: Option<String>,
+    pub(super) versions: RangeInclusive<u16>,
     pub(super) requests: Vec<Recorded>,
     pub(super) counts: HashMap<On, u64>,
     pub(super) violations: Vec<String>,
@@ -88,6 +89,7 @@ impl World {
             pace: options.pace,
             binding_body: None,
             operation: Some("work +/=&?%".to_owned()),
+            versions: 0..=u16::MAX,
             requests: Vec::new(),
             counts: HashMap::new(),
             violations: Vec::new(),
@@ -163,6 +165,11 @@ impl World {
                 Then::Usual,
                 said(401, "Unauthorized", "wrong credentials"),
             );
+        }
+        if rules::minor(&head.headers).is_some_and(|minor| !self.versions.contains(&minor)) {
+            let wanted = format!("X-Broker-API-Version 2.{} is wanted", self.versions.end());
+            let refused = said(412, "PreconditionFailed", &wanted);
+            return (Duration::ZERO, Then::Usual, refused);
         }
         let query = query(head.uri.query().unwrap_or_default());
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -385,7 +392,7 @@ impl World {
             }) if work.becomes.is_some() => concurrency(),
             Some(thing) if thing.work.is_none() => {
                 let mut told = thing.told.clone();
-                for field in ["service_id", "plan_id", "parameters"] {
+                for field in ["service_id", "plan_id", "parameters", "maintenance_info"] {
                     if let (None, Some(value)) = (&key.binding, thing.asked.get(field)) {
                         told[field] = value.clone();
                     }

@@ -1,14 +1,76 @@
 //! A broker's catalog in the engine's words.
 
+use adapter_kit::Later;
 use engine_model::broker::{Offering, Plan, PlanSchemas};
+use engine_model::{BrokerOutcome, Effect, EffectId};
 use serde_json::Value;
 
+use super::lane::Wish;
 use super::parameters::compile;
+use super::{Services, of_effect, translate, version};
+use crate::call::Call;
 use crate::text::Hide;
+use crate::verdict::{Answer, Fetched};
 use crate::wire;
 
 /// The largest offering that is taken: an event holds one whole, and a message has a limit.
 const OFFERING_BYTES_MAX: usize = 512 * 1024;
+
+impl Services {
+    /// Reads the catalog, in the first version of the API that the broker takes.
+    pub(super) async fn broker(
+        &self,
+        id: EffectId,
+        effect: &Effect,
+    ) -> Result<BrokerOutcome, Later> {
+        let Effect::ReadCatalog { target, etag } = effect else {
+            unreachable!("only effects on brokers come here")
+        };
+        let mut refused = None;
+        for version in version::candidates(target.api_version.as_deref()) {
+            let wish = Wish {
+                org: target.broker.org.clone(),
+                background: false,
+                changes: None,
+            };
+            let line = match self.line_of(target, wish, version).await {
+                Ok(line) => line,
+                Err(obstacle) => {
+                    let reason = obstacle.reason()?;
+                    return Ok(BrokerOutcome::Failed { reason });
+                }
+            };
+            // What is known was said in another version, and the answer is to say which it is.
+            let etag = etag.as_deref().filter(|_| refused.is_none());
+            // No user causes it, so none is named.
+            let answer = line.client.catalog(&Call::new(of_effect(id).0), etag).await;
+            if let Answer::Rejected(refusal) = &answer
+                && version::is_refused(refusal)
+            {
+                refused.get_or_insert_with(|| line.settle::<_, ()>(answer).err());
+                continue;
+            }
+            return Ok(match line.settle::<_, ()>(answer) {
+                Ok(Fetched::NotModified) => BrokerOutcome::Unchanged,
+                Ok(Fetched::Catalog { etag, catalog }) => {
+                    let (offerings, refused) = offerings(catalog);
+                    BrokerOutcome::Read {
+                        etag,
+                        offerings,
+                        refused,
+                        api_version: Some(version.to_string()),
+                    }
+                }
+                Err(verdict) => BrokerOutcome::Failed {
+                    reason: translate::reason(verdict),
+                },
+            });
+        }
+        let first = refused.flatten().map(translate::reason).unwrap_or_default();
+        let reason = version::none(&first);
+        Ok(BrokerOutcome::Failed { reason })
+    }
+}
 
 /// The offerings that can be used, and what could not be taken, each with the reason.
 pub(super) fn offerings(catalog: wire::Catalog) -> (Vec<Offering>, Vec<String>) {

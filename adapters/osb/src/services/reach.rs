@@ -9,6 +9,7 @@ use engine_model::broker::{Progress, Verdict};
 use engine_model::{ResourceKey, Sealed, ServiceTarget};
 use serde::Deserialize;
 
+use super::gate::Away;
 use super::later;
 use crate::client::{Client, Transport};
 use crate::endpoint::{Credentials, Endpoint};
@@ -24,24 +25,42 @@ pub(super) enum Obstacle {
     Later(Later),
     /// What was asked for cannot be asked.
     Refused(String),
+    /// It is not its turn: nothing was sent.
+    Away(Away),
+}
+
+impl From<Away> for Obstacle {
+    fn from(away: Away) -> Self {
+        Self::Away(away)
+    }
 }
 
 impl Obstacle {
     pub(super) fn reason(self) -> Result<String, Later> {
         match self {
             Self::Later(later) => Err(later),
-            Self::Refused(reason) => Ok(reason),
+            Self::Refused(reason) | Self::Away(Away { reason, .. }) => Ok(reason),
         }
     }
 
     pub(super) fn verdict<T>(self) -> Result<Verdict<T>, Later> {
-        self.reason().map(|reason| Verdict::Rejected { reason })
+        match self {
+            Self::Away(away) => Ok(Verdict::Busy {
+                reason: away.reason,
+                retry_after_ms: Some(away.retry_after_ms),
+            }),
+            other => other.reason().map(|reason| Verdict::Rejected { reason }),
+        }
     }
 
     pub(super) fn progress(self) -> Result<Progress, Later> {
+        let retry_after_ms = match &self {
+            Self::Away(away) => Some(away.retry_after_ms),
+            Self::Later(_) | Self::Refused(_) => None,
+        };
         self.reason().map(|reason| Progress::NoAnswer {
             reason,
-            retry_after_ms: None,
+            retry_after_ms,
         })
     }
 }
@@ -61,11 +80,30 @@ pub(super) async fn open(
     })
 }
 
+/// What makes a connection. Limits and pauses come and go without a new one, and every version of
+/// the API is spoken over the same.
+#[derive(PartialEq)]
+struct Way {
+    url: String,
+    credentials: Sealed,
+    ca: String,
+}
+
+impl Way {
+    fn to(target: &ServiceTarget) -> Self {
+        Self {
+            url: target.url.clone(),
+            credentials: target.credentials.clone(),
+            ca: target.ca.clone(),
+        }
+    }
+}
+
 /// Clients by broker.
 pub(super) struct Clients {
     timeout: Duration,
     over: Option<Arc<dyn Transport>>,
-    made: Mutex<HashMap<ResourceKey, (ServiceTarget, Client)>>,
+    made: Mutex<HashMap<ResourceKey, (Way, Client)>>,
 }
 
 impl Clients {
@@ -104,14 +142,14 @@ impl Clients {
         if made.len() >= CLIENTS_MAX {
             made.clear();
         }
-        made.insert(target.broker.clone(), (target.clone(), client.clone()));
+        made.insert(target.broker.clone(), (Way::to(target), client.clone()));
         Ok(client)
     }
 
     fn known(&self, target: &ServiceTarget) -> Option<Client> {
         let made = self.made.lock().expect("no holder panics");
         made.get(&target.broker)
-            .filter(|(known, _)| known == target)
+            .filter(|(known, _)| *known == Way::to(target))
             .map(|(_, c)| c.clone())
     }
 }

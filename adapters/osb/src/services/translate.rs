@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_model::broker::{Progress, Verdict};
+use engine_model::broker::{Aftermath, Progress, Verdict};
 
 use crate::verdict::{self, Answer, Orphan, Refusal};
 
@@ -48,10 +48,47 @@ pub(super) fn settle<T, U>(answer: Answer<T>) -> Result<T, Verdict<U>> {
 }
 
 /// The same, for what has no value.
-pub(super) fn verdict_without(answer: Answer<()>) -> Verdict<()> {
-    match settle(answer) {
+pub(super) fn verdict_without(settled: Result<(), Verdict<()>>) -> Verdict<()> {
+    match settled {
         Ok(()) => Verdict::Done(()),
         Err(verdict) => verdict,
+    }
+}
+
+/// How a failed update leaves the instance; only a failure's body speaks of it.
+pub(super) fn aftermath<T>(answer: &Answer<T>) -> Aftermath {
+    match answer {
+        Answer::Rejected(refusal) | Answer::MaintenanceConflict(refusal) => Aftermath {
+            instance_usable: refusal.instance_usable,
+            update_repeatable: refusal.update_repeatable,
+        },
+        Answer::Unknown(doubt) => Aftermath {
+            instance_usable: doubt.instance_usable,
+            update_repeatable: doubt.update_repeatable,
+        },
+        Answer::Done(_)
+        | Answer::Exists(_)
+        | Answer::Accepted(_)
+        | Answer::Gone
+        | Answer::Busy { .. }
+        | Answer::AsyncRequired
+        | Answer::TooMany { .. }
+        | Answer::Unavailable { .. } => Aftermath::default(),
+    }
+}
+
+/// The same of a poll.
+pub(super) fn aftermath_of(told: &verdict::Progress) -> Aftermath {
+    match told {
+        verdict::Progress::Failed(failure) => Aftermath {
+            instance_usable: failure.instance_usable,
+            update_repeatable: failure.update_repeatable,
+        },
+        verdict::Progress::InProgress { .. }
+        | verdict::Progress::Succeeded { .. }
+        | verdict::Progress::Gone
+        | verdict::Progress::Absent
+        | verdict::Progress::Unclear { .. } => Aftermath::default(),
     }
 }
 
@@ -70,8 +107,8 @@ pub(super) fn reason(verdict: Verdict<()>) -> String {
 }
 
 /// A bind succeeded, but the binding could not be read yet.
-pub(super) fn not_fetched<T>(answer: Answer<T>) -> Progress {
-    let (reason, retry_after_ms) = match settle::<_, ()>(answer) {
+pub(super) fn not_fetched<T>(settled: Result<T, Verdict<()>>) -> Progress {
+    let (reason, retry_after_ms) = match settled {
         Ok(_) | Err(Verdict::Gone) => ("the broker does not know it".to_owned(), None),
         Err(Verdict::Busy {
             reason,

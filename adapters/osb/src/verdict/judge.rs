@@ -247,7 +247,7 @@ impl Response<'_> {
 }
 
 /// What there is to show of the body of an answer that is not a success.
-pub(super) fn words(reply: &Reply, body: &Body) -> String {
+pub(crate) fn words(reply: &Reply, body: &Body) -> String {
     match body {
         Body::Whole(bytes) => reply.hide.body(bytes),
         Body::TooLarge => "a body that is too large".to_owned(),

@@ -91,7 +91,7 @@ pub fn orphan(request: Request, mishap: Mishap) -> Orphan {
             Orphan::Instance
         }
         (Request::Poll(Polled::Bind | Polled::Unbind), Mishap::Failed) => Orphan::Binding,
-        // Never after an update, and never after what only reads.
+        // Never after an update, nor after what may be one, and never after what only reads.
         (
             Request::Catalog
             | Request::Provision

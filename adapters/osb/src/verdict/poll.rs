@@ -20,11 +20,14 @@ pub enum Polled {
     Bind,
     /// An unbind.
     Unbind,
+    /// Any of an instance, when the caller alone knows which: nothing that an answer says is
+    /// taken for senseless that makes sense for one of them.
+    Instance,
 }
 
 impl Polled {
     fn deletes(self) -> bool {
-        matches!(self, Self::Deprovision | Self::Unbind)
+        matches!(self, Self::Deprovision | Self::Unbind | Self::Instance)
     }
 }
 
@@ -137,13 +140,14 @@ fn told(
         },
         State::Succeeded => Progress::Succeeded { description },
         State::Failed => {
-            let changes = matches!(polled, Polled::Update | Polled::Deprovision);
+            let updates = matches!(polled, Polled::Update | Polled::Instance);
+            let changes = updates || polled == Polled::Deprovision;
             let usable = operation.instance_usable != Some(false);
             let repeatable = operation.update_repeatable != Some(false);
             Progress::Failed(Failure {
                 description,
                 instance_usable: !changes || usable,
-                update_repeatable: polled != Polled::Update || repeatable,
+                update_repeatable: !updates || repeatable,
                 orphan: orphan(Request::Poll(polled), Mishap::Failed),
             })
         }

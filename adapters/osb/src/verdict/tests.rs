@@ -75,12 +75,13 @@ const READS: [Request; 3] = [
     Request::FetchInstance,
     Request::FetchBinding,
 ];
-const POLLED: [Polled; 5] = [
+const POLLED: [Polled; 6] = [
     Polled::Provision,
     Polled::Update,
     Polled::Deprovision,
     Polled::Bind,
     Polled::Unbind,
+    Polled::Instance,
 ];
 
 fn all() -> impl Iterator<Item = Request> {
@@ -157,6 +158,7 @@ fn rows_poll_200_failed() {
         (Polled::Update, Orphan::Nothing),
         (Polled::Bind, Orphan::Binding),
         (Polled::Unbind, Orphan::Binding),
+        (Polled::Instance, Orphan::Nothing),
     ];
     for (polled, orphan) in expected {
         let failed = poll(
@@ -204,6 +206,25 @@ fn row_all_202_is_success_and_malformed_leaves_what_was_to_be_created() {
                 Mishap::MalformedAccepted,
                 orphan,
             );
+        }
+    }
+}
+
+#[test]
+fn an_operation_may_be_missing_null_empty_or_ten_thousand_characters_long() {
+    let long = "ü".repeat(10_000);
+    let cases = [
+        (json!({}), None),
+        (json!({ "operation": null }), None),
+        (json!({ "operation": "" }), Some("")),
+        (json!({ "operation": long }), Some(long.as_str())),
+    ];
+    for request in WRITES {
+        for (body, operation) in &cases {
+            let Answer::Accepted(accepted) = ask(request, &answered(202, &body.to_string())) else {
+                panic!("{request:?} {operation:?}")
+            };
+            assert_eq!(accepted.operation.as_deref(), *operation);
         }
     }
 }
@@ -403,9 +424,10 @@ fn usability_counts_only_where_a_broker_may_speak_of_it() {
         let Progress::Failed(failure) = poll(polled, &answered(200, body)) else {
             panic!()
         };
-        let usable = !matches!(polled, Polled::Update | Polled::Deprovision);
+        let updates = matches!(polled, Polled::Update | Polled::Instance);
+        let usable = !updates && polled != Polled::Deprovision;
         assert_eq!(failure.instance_usable, usable);
-        assert_eq!(failure.update_repeatable, polled != Polled::Update);
+        assert_eq!(failure.update_repeatable, !updates);
     }
 }
 
@@ -447,7 +469,10 @@ fn only_the_three_states_end_or_continue_a_poll() {
 #[test]
 fn a_poll_goes_on_after_anything_but_a_verdict() {
     for polled in POLLED {
-        let deletes = matches!(polled, Polled::Deprovision | Polled::Unbind);
+        let deletes = matches!(
+            polled,
+            Polled::Deprovision | Polled::Unbind | Polled::Instance
+        );
         for status in [201, 204, 302, 400, 401, 408, 422, 429, 500, 503] {
             let said = poll(polled, &answered(status, "x"));
             let Progress::Unclear {
@@ -479,18 +504,29 @@ fn a_poll_goes_on_after_anything_but_a_verdict() {
 
 #[test]
 fn a_body_that_is_too_large_or_cut_off_is_malformed() {
-    for body in [Body::TooLarge, Body::Cut("reset".to_owned())] {
-        let what = What::Answered {
-            status: 201,
-            headers: Headers::default(),
-            body,
-        };
-        leaves(
-            Request::Bind,
-            &reply(what),
-            Mishap::MalformedCreated,
-            Orphan::Binding,
-        );
+    let rows = [
+        (200, Mishap::MalformedOk),
+        (201, Mishap::MalformedCreated),
+        (202, Mishap::MalformedAccepted),
+    ];
+    for (body, (status, mishap)) in [Body::TooLarge, Body::Cut("reset".to_owned())]
+        .into_iter()
+        .flat_map(|body| rows.map(|row| (body.clone(), row)))
+    {
+        for request in WRITES {
+            let what = What::Answered {
+                status,
+                headers: Headers::default(),
+                body: body.clone(),
+            };
+            let creates = mishap != Mishap::MalformedOk;
+            let orphan = match request {
+                Request::Provision if creates => Orphan::Instance,
+                Request::Bind if creates => Orphan::Binding,
+                _ => Orphan::Nothing,
+            };
+            leaves(request, &reply(what), mishap, orphan);
+        }
     }
 }
 

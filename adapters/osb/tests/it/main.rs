@@ -6,10 +6,13 @@ mod faults;
 mod headers;
 mod operations;
 mod pace;
+mod queue;
+mod scene;
 mod services;
-
 mod timing;
 mod tls;
+mod updates;
+mod versions;
 
 use std::future::Future;
 use std::time::Duration;
@@ -115,7 +118,7 @@ impl Stage {
                     .last_operation_binding(&call(), ids, offer, operation, polled)
                     .await
             }
-            Polled::Provision | Polled::Update | Polled::Deprovision => {
+            Polled::Provision | Polled::Update | Polled::Deprovision | Polled::Instance => {
                 let id = &self.instance;
                 client
                     .last_operation_instance(&call(), id, offer, operation, polled)

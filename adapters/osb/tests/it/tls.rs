@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use adapter_osb::fake::{Fake, Options};
+use adapter_osb::fake::{Fake, Options, PASSWORD, Recorded, USERNAME};
 use adapter_osb::verdict::{Answer, Fetched};
 use adapter_osb::wire::Hidden;
 use adapter_osb::{Client, Endpoint, Error};
+use engine_model::{BrokerOutcome, Effect, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
 
 use crate::call;
+use crate::scene::Scene;
 
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -123,6 +126,67 @@ async fn a_client_certificate_is_shown_when_there_is_one() {
     endpoint.client_identity_pem = Some(Hidden::new(authority.leaf("dispatch").pem()));
     assert!(reaches(&endpoint).await);
     assert_eq!(fake.requests().len(), 1);
+}
+
+/// Reads the catalog of a broker that wants a certificate, and says what came and what was sent.
+async fn shown(authority: &Authority, document: serde_json::Value) -> (BrokerOutcome, Vec<String>) {
+    let fake = broker(&authority.leaf("127.0.0.1"), Some(authority)).await;
+    let mut scene = Scene::before(fake, document).await;
+    scene.target.ca = authority.pem();
+    let effect = Effect::ReadCatalog {
+        target: scene.target.clone(),
+        etag: None,
+    };
+    let Outcome::Broker(outcome) = scene.perform(&effect).await.unwrap() else {
+        panic!("of a broker")
+    };
+    let requests = scene.fake.requests();
+    let sent = |request: &Recorded| request.header("authorization").to_owned();
+    (outcome, requests.iter().map(sent).collect())
+}
+
+#[tokio::test]
+async fn each_kind_of_credentials_goes_with_a_client_certificate() {
+    let authority = Authority::new();
+    let pem = authority.leaf("dispatch").pem();
+    let basic = json!({"username": USERNAME, "password": PASSWORD});
+    let document = json!({"basic": basic, "clientIdentity": pem});
+    let (outcome, sent) = shown(&authority, document).await;
+    assert!(matches!(outcome, BrokerOutcome::Read { .. }), "{outcome:?}");
+    assert!(sent[0].starts_with("Basic "));
+    // The broker takes the certificate, and then wants its password.
+    let token = json!({"token": "canary"});
+    let others = [
+        (
+            json!({"bearer": token, "clientIdentity": pem}),
+            "Bearer canary",
+        ),
+        (json!({"clientIdentity": pem}), ""),
+    ];
+    for (document, authorization) in others {
+        let (outcome, sent) = shown(&authority, document).await;
+        let BrokerOutcome::Failed { reason } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(
+            reason.contains("401") && !reason.contains("canary"),
+            "{reason}"
+        );
+        assert_eq!(sent, [authorization]);
+    }
+    let strangers = Authority::new().leaf("dispatch").pem();
+    for document in [
+        json!({ "basic": basic }),
+        json!({"basic": basic, "clientIdentity": strangers}),
+        json!({"basic": basic, "clientIdentity": "canary"}),
+    ] {
+        let (outcome, sent) = shown(&authority, document).await;
+        let BrokerOutcome::Failed { reason } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(!reason.contains("canary"), "{reason}");
+        assert!(sent.is_empty());
+    }
 }
 
 #[tokio::test]
