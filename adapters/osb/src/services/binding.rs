@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::line::{call as named, context, offer};
 use super::translate::{self, verdict_without};
 use super::{Asked, Services, endpoints, extras, later, of_effect, of_fetch};
-use crate::verdict::{Answer, Polled};
+use crate::verdict::Polled;
 use crate::wire::{BindRequest, Binding, Hidden, Id};
 
 /// The largest map of credentials that is kept: it has to fit into an event.
@@ -104,7 +104,9 @@ impl Services {
             .client
             .bind(&call, &instance, &id, &request, true)
             .await;
-        match line.settle(answer) {
+        let settled = line.settle(answer);
+        drop(line);
+        match settled {
             Ok(bound) => self.keep(binding, &bound).await,
             Err(verdict) => Ok(verdict),
         }
@@ -143,13 +145,15 @@ impl Services {
             .client
             .fetch_binding(&fetching, &instance, &binding, &offer)
             .await;
-        match answer {
-            Answer::Done(bound) => {
+        let settled = line.settle(answer);
+        drop(line);
+        match settled {
+            Ok(bound) => {
                 let verdict = self.keep(poll.binding, &bound).await?;
                 Ok(BindingOutcome::BindAnswered { request, verdict })
             }
             // The bind is done, so its credentials are only a matter of asking again.
-            other => Ok(polled(translate::not_fetched(line.settle(other)))),
+            Err(verdict) => Ok(polled(translate::not_fetched(verdict))),
         }
     }
 

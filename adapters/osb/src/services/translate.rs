@@ -107,14 +107,14 @@ pub(super) fn reason(verdict: Verdict<()>) -> String {
 }
 
 /// A bind succeeded, but the binding could not be read yet.
-pub(super) fn not_fetched<T>(settled: Result<T, Verdict<()>>) -> Progress {
-    let (reason, retry_after_ms) = match settled {
-        Ok(_) | Err(Verdict::Gone) => ("the broker does not know it".to_owned(), None),
-        Err(Verdict::Busy {
+pub(super) fn not_fetched(verdict: Verdict<()>) -> Progress {
+    let (reason, retry_after_ms) = match verdict {
+        Verdict::Gone => ("the broker does not know it".to_owned(), None),
+        Verdict::Busy {
             reason,
             retry_after_ms,
-        }) => (reason, retry_after_ms),
-        Err(other) => (reason(other), None),
+        } => (reason, retry_after_ms),
+        other => (reason(other), None),
     };
     let reason = format!("bound, but the credentials could not be read: {reason}");
     Progress::NoAnswer {

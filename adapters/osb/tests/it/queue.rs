@@ -4,8 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_kit::{Performer as _, Vault as _};
+use adapter_kit::{Performer as _, Vault};
 use adapter_osb::fake::{Fault, On, Pace};
+use adapter_osb::{Outbound, Services, Transport, What};
 use engine_model::broker::{Progress, Verdict};
 use engine_model::spec::BrokerLimits;
 use engine_model::{
@@ -332,4 +333,47 @@ async fn requests_of_other_brokers_are_not_held_up() {
     let done = scene.services.perform(id, &scene.target.broker, &other);
     provisioned(within(AMPLE, done).await.unwrap().unwrap());
     hanging.abort();
+}
+
+/// A broker that is never reached.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Transport for Nowhere {
+    async fn exchange(&self, _: Outbound) -> What {
+        What::NotSent("refused".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn another_transport_has_circuits_by_the_clock_that_is_given_and_no_queue() {
+    let mut scene = Scene::new(Pace::Sync).await;
+    let vault: Arc<dyn Vault> = scene.vault.clone();
+    scene.services = Services::over(vault.clone(), Arc::new(Nowhere));
+    for _ in 0..9 {
+        scene.perform(&scene.provision()).await.unwrap();
+    }
+    assert_eq!(scene.remark(), None, "no clock, no circuit");
+    scene.services = Services::over(vault, Arc::new(Nowhere)).watching_by(|| Timestamp(7_000));
+    for _ in 0..5 {
+        scene.perform(&scene.provision()).await.unwrap();
+    }
+    let remark = scene.remark();
+    assert!(
+        matches!(remark, Some(BrokerOutcome::Unwell { failures: 5, .. })),
+        "{remark:?}"
+    );
+    scene.target.paused_until = Some(Timestamp(7_500));
+    let verdict = provisioned(scene.perform(&scene.provision()).await.unwrap());
+    assert!(
+        matches!(
+            verdict,
+            Verdict::Busy {
+                retry_after_ms: Some(500),
+                ..
+            }
+        ),
+        "{verdict:?}"
+    );
 }
