@@ -81,6 +81,8 @@ struct Book {
     always: HashMap<On, Fault>,
     exchanges: Vec<Exchange>,
     audit: Audit,
+    now: usize,
+    most: usize,
 }
 
 impl Book {
@@ -220,6 +222,12 @@ impl Faulty {
         let book = self.book();
         let same = book.exchanges.iter().filter(|one| one.on == Some(on));
         same.count()
+    }
+
+    /// How many requests were under way at once, at most.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.book().most
     }
 
     /// The rules of the API that the platform broke, a sentence each.

@@ -18,6 +18,8 @@ struct Thing {
     asked: Value,
     service: String,
     plan: String,
+    /// The plan that an update gave it of whose end the platform was not told.
+    untold: Option<String>,
     there: There,
     accepted: Vec<Accepted>,
 }
@@ -221,7 +223,13 @@ impl Audit {
         let Some(thing) = self.things.get(&key(target)) else {
             return self.note(target, "of what was never asked for");
         };
-        let (service, plan) = (thing.service.clone(), thing.plan.clone());
+        let (service, mut plan) = (thing.service.clone(), thing.plan.clone());
+        // Of an update whose end nobody heard, either plan may be right.
+        if let Some(untold) = &thing.untold
+            && target.query("plan_id") == Some(untold)
+        {
+            plan.clone_from(untold);
+        }
         self.look_at_ids(target, &service, &plan);
         if target.on == On::Unbind {
             let instance = (target.instance.clone(), String::new());
@@ -245,6 +253,13 @@ impl Audit {
             // The request that said them was never read.
             return;
         }
+        // A binding may be named with the plan that its instance has by now.
+        let instance = (target.instance.clone(), String::new());
+        let now = self.things.get(&instance).map(|thing| thing.plan.clone());
+        let plan = match (target.query("plan_id"), &now) {
+            (Some(said), Some(now)) if !target.binding.is_empty() && said == now => now,
+            _ => plan,
+        };
         for (field, right) in [("service_id", service), ("plan_id", plan)] {
             if target.query(field) != Some(right) {
                 self.note(target, format!("another {field}"));
@@ -299,7 +314,7 @@ impl Audit {
             (On::Deprovision | On::Unbind, 200 | 410) => thing.there = There::Gone,
             (On::Deprovision | On::Unbind, 202) => thing.there = There::Going,
             (On::Update, 200) if !text(&body, "plan_id").is_empty() => {
-                thing.plan = text(&body, "plan_id").to_owned();
+                thing.untold = Some(text(&body, "plan_id").to_owned());
             }
             (On::PollInstance | On::PollBinding, 410) if thing.there == There::Going => {
                 thing.there = There::Gone;
@@ -344,10 +359,17 @@ impl Audit {
                 thing.accepted.retain(|other| other.over || other.on != on);
                 thing.accepted.push(accepted);
             }
+            // What was refused does not exist, and may be asked for otherwise.
+            (On::Provision | On::Bind, 400..=499) => thing.asked = Value::Null,
+            (On::Update, 200) if said.is_object() => thing.learn_plan(),
             (On::Deprovision | On::Unbind, 200 | 410) => thing.end_all(),
             (On::PollInstance | On::PollBinding, 410) => thing.end(target, true),
             (On::PollInstance | On::PollBinding, 200) => match text(&said, "state") {
-                "succeeded" | "failed" => thing.end(target, false),
+                "succeeded" => {
+                    thing.end(target, false);
+                    thing.learn_plan();
+                }
+                "failed" => thing.end(target, false),
                 _ => {}
             },
             _ => {}
@@ -361,6 +383,7 @@ impl Thing {
             asked: Value::Null,
             service: String::new(),
             plan: String::new(),
+            untold: None,
             there: There::Unknown,
             accepted: Vec::new(),
         }
@@ -372,10 +395,16 @@ impl Thing {
             There::Going => self.there = There::Gone,
             There::Unknown | There::Yes | There::Gone => {
                 let update = self.accepted.iter().rfind(|accepted| !accepted.over);
-                if let Some(plan) = update.and_then(|update| update.becomes.clone()) {
-                    self.plan = plan;
-                }
+                let becomes = update.and_then(|update| update.becomes.clone());
+                self.untold = becomes.or(self.untold.take());
             }
+        }
+    }
+
+    /// The platform was told of the end of an update.
+    fn learn_plan(&mut self) {
+        if let Some(plan) = self.untold.take() {
+            self.plan = plan;
         }
     }
 

@@ -56,7 +56,9 @@ struct Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        open(self.book).audit.end(self.serial, false);
+        let mut open = open(self.book);
+        open.audit.end(self.serial, false);
+        open.now -= 1;
     }
 }
 
@@ -88,6 +90,8 @@ impl<'a> Visit<'a> {
         };
         let fault = open.fault(target.on);
         let serial = open.audit.begin(&target);
+        open.now += 1;
+        open.most = open.most.max(open.now);
         drop(open);
         Some(Self {
             book,
