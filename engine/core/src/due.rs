@@ -80,7 +80,10 @@ pub(crate) fn alarm_of(world: &World, key: &ResourceKey) -> Option<(Alarm, Times
             let ops = state
                 .lives()
                 .filter_map(|(_, life)| life.current()?.alarm());
-            let renewal = decide::rotate::alarm(state).map(|at| (Alarm::Renew, at));
+            // While the broker has one in hand nothing can be done about the others, and their
+            // alarm, which may be past, must not hide the one that gets on with it.
+            let renewal = decide::rotate::alarm(state).filter(|_| !state.is_in_hand());
+            let renewal = renewal.map(|at| (Alarm::Renew, at));
             ops.chain(renewal).min_by_key(|(_, at)| *at)
         }
         State::Broker(state) if !state.deleting => Some((Alarm::RefreshCatalog, state.next_at()?)),

@@ -158,3 +158,27 @@ fn a_binding_of_an_instance_whose_plan_turns_out_not_to_be_bindable_says_so() {
     assert_eq!(status, Status::Error);
     assert!(why[0].contains("cannot be bound; delete"), "{why:?}");
 }
+
+#[test]
+fn what_a_failed_rotation_left_does_not_keep_another_removal_from_being_polled() {
+    let mut platform = with_instance(&[]);
+    platform.run();
+    let binding = pg().sibling(Kind::ServiceBinding);
+    // What the first rotation may have left is being removed, and the broker is busy.
+    platform.outside.moods(&[Mood::LostAnswer, Mood::Busy]);
+    platform.must(binding.clone(), Command::Rotate);
+    platform.drain();
+    platform.pass(500);
+    // Another one waits for the broker. Then that takes its time to remove, and loses an answer.
+    platform
+        .outside
+        .moods(&[Mood::Busy, Mood::Async(2), Mood::LostAnswer]);
+    platform.must(binding, Command::Rotate);
+    platform.run();
+    assert_eq!(platform.outside.bindings.len(), 1, "something is left");
+    assert_eq!(
+        platform.status(Kind::ServiceBinding, "azure-pg").0,
+        Status::Ready
+    );
+    platform.check();
+}
