@@ -6,7 +6,6 @@
 mod crates;
 mod lock;
 mod pages;
-mod rules;
 mod sources;
 mod tree;
 

@@ -62,9 +62,7 @@ impl Sim {
         let fate = fate;
         let line = asked.line.clone();
         self.say(|| format!("n{node} sends #{ticket} to b{broker}: {line} ({fate:?})"));
-        if fate != Fate::NotSent {
-            self.brokers[broker].sent(node, &asked, self.now);
-        }
+        self.brokers[broker].sent(node, &asked, self.now);
         let stale = self.is_stale(node, task);
         let wait = self.rng.between(1, 60);
         if fate.arrives() {
@@ -114,7 +112,7 @@ impl Sim {
         }
         for binding in std::mem::take(&mut self.brokers[broker].taken_along) {
             let abandoned = Record::of(&self.log.commits).abandoned;
-            if !abandoned.contains(&binding) {
+            if !abandoned.contains(&binding) && !self.misled.contains_key(&binding) {
                 let text = format!("an instance is deleted while it has the binding {binding}");
                 self.brokers[broker].offences.push(text);
             }

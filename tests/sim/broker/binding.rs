@@ -3,6 +3,7 @@
 use engine_model::Timestamp;
 use serde_json::{Value, json};
 
+use super::request::alike;
 use super::{Answer, Asked, Broker, Pace, Thing, What, Work, progress, result};
 use crate::sim::rng::Rng;
 
@@ -49,9 +50,11 @@ impl Broker {
         }
         if let Some(known) = held.bindings.get(binding) {
             if known.body != asked.order() {
-                self.offences.push(format!(
-                    "binding {binding} is asked for again, and otherwise"
-                ));
+                if !alike(&known.body, &asked.order()) {
+                    self.offences.push(format!(
+                        "binding {binding} is asked for again, and otherwise"
+                    ));
+                }
                 return Answer::error(409, "Conflict", "it exists, and is another");
             }
             return match &known.op {

@@ -3,6 +3,7 @@
 use engine_model::Timestamp;
 use serde_json::{Value, json};
 
+use super::request::alike;
 use super::{Answer, Asked, Broker, Instance, Thing, What, Work, progress, result};
 use crate::sim::rng::Rng;
 
@@ -36,8 +37,10 @@ impl Broker {
     ) -> Answer {
         if let Some(held) = self.instances.get(id) {
             if held.own.body != asked.order() {
-                self.offences
-                    .push(format!("{id} is asked for again, and otherwise"));
+                if !alike(&held.own.body, &asked.order()) {
+                    self.offences
+                        .push(format!("{id} is asked for again, and otherwise"));
+                }
                 return Answer::error(409, "Conflict", "it exists, and is another");
             }
             return match &held.own.op {
