@@ -6,6 +6,7 @@
 mod crates;
 mod lock;
 mod pages;
+mod rules;
 mod sources;
 mod tree;
 

@@ -298,3 +298,29 @@ fn an_update_waits_until_no_binding_is_in_hand() {
     assert_eq!(platform.outside.plans.values().next().unwrap(), "large-id");
     assert_eq!(status(&platform), (Status::Ready, vec![]));
 }
+
+#[test]
+fn a_dashboard_that_is_not_said_again_stays() {
+    let mut platform = Platform::new();
+    platform.outside.catalog = read(catalog_with("1.0.0"));
+    platform.outside.dashboard = Some("https://pg.example/1".into());
+    platform.must(key(Kind::ServiceBroker, "azure"), create(broker_spec()));
+    platform.run();
+    platform.must(
+        pg(),
+        create(Spec::ServiceInstance(instance_of("pg", "basic"))),
+    );
+    platform.run();
+    platform.outside.dashboard = None;
+    platform.must(pg(), to("large", Value::Null));
+    platform.run();
+    let found = engine_model::broker::FetchedInstance {
+        dashboard_url: Some("https://pg.example/2".into()),
+        ..Default::default()
+    };
+    let drift = engine_core::drift(&platform.world, &pg().org, &pg().name, &found);
+    assert_eq!(
+        drift[0],
+        "dashboard: https://pg.example/1 on record, https://pg.example/2 at the broker"
+    );
+}

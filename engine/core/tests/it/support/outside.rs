@@ -83,6 +83,8 @@ pub(crate) struct Outside {
     pub(crate) lifetime_ms: Option<i64>,
     /// What a broker says of an instance after a failed update.
     pub(crate) aftermath: Aftermath,
+    /// Where instances are managed.
+    pub(crate) dashboard: Option<String>,
     /// Maintenance versions that provisions named.
     pub(crate) maintenance: Vec<Option<String>>,
     /// Plans that updates have changed to.
@@ -109,6 +111,7 @@ impl Default for Outside {
             port: 5432,
             lifetime_ms: None,
             aftermath: Aftermath::default(),
+            dashboard: None,
             maintenance: Vec::new(),
             plans: BTreeMap::new(),
             predecessors: BTreeSet::new(),
@@ -216,10 +219,13 @@ impl Outside {
             } => {
                 let id = call.instance;
                 self.maintenance.push(maintenance_version.clone());
+                let dashboard = self.dashboard.clone();
                 let verdict = self.make(&call.request.to_string(), id.0, |outside| {
                     outside.instances.insert(id);
                 });
-                let verdict = verdict.map(|()| Provisioned::default());
+                let verdict = verdict.map(|()| Provisioned {
+                    dashboard_url: dashboard,
+                });
                 Outcome::Instance(InstanceOutcome::ProvisionAnswered {
                     request: call.request,
                     verdict,
@@ -262,6 +268,7 @@ impl Outside {
                     self.offences
                         .push(format!("{id} is updated before it is there"));
                 }
+                let dashboard = self.dashboard.clone();
                 let plan = update
                     .plan_id
                     .clone()
@@ -275,7 +282,9 @@ impl Outside {
                 }
                 Outcome::Instance(InstanceOutcome::UpdateAnswered {
                     request: call.request,
-                    verdict: verdict.map(|()| Provisioned::default()),
+                    verdict: verdict.map(|()| Provisioned {
+                        dashboard_url: dashboard,
+                    }),
                     aftermath: self.aftermath,
                 })
             }
