@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::bed::{Bed, key};
 use crate::report::{Figure, Report};
-use crate::slow_broker::{CLASS, PLAN, PLAN_ID, SERVICE_ID, SlowBroker};
+use crate::slow_broker::{CLASS, DESCRIPTION, PLAN, PLAN_ID, SERVICE_ID, SlowBroker};
 
 /// How long operations take whose end is watched, and how many of each.
 const TAKES: [(&str, Duration); 2] = [
@@ -155,7 +155,7 @@ async fn fill(log: &dyn Log) -> Result<()> {
         let mut accepted = Vec::new();
         for (number, result) in numbers.iter().zip(log.append_group(&created).await) {
             let seq = result?;
-            accepted.push((commit(*number, seq, began, vec![working(*number)]), seq));
+            accepted.push((commit(*number, seq, began, working(*number)), seq));
         }
         for result in log.append_group(&accepted).await {
             result?;
@@ -210,13 +210,24 @@ fn created(number: usize) -> Vec<Event> {
     ]
 }
 
-fn working(number: usize) -> Event {
-    Event::ServiceInstance(InstanceEvent::OperationAccepted {
-        request: request(number),
-        operation: Some("provisioning".into()),
-        dashboard_url: None,
-        next_at: now(),
-    })
+/// The broker has accepted it, and was asked once how it goes.
+fn working(number: usize) -> Vec<Event> {
+    let request = request(number);
+    let spread = i64::try_from(number % 300).unwrap_or(0) * 1000;
+    vec![
+        Event::ServiceInstance(InstanceEvent::OperationAccepted {
+            request,
+            operation: Some("provisioning".into()),
+            dashboard_url: None,
+            next_at: now(),
+        }),
+        Event::ServiceInstance(InstanceEvent::OperationProgressed {
+            request,
+            description: Some(DESCRIPTION.into()),
+            polls: 1,
+            next_at: now().plus_ms(spread),
+        }),
+    ]
 }
 
 fn now() -> Timestamp {

@@ -19,6 +19,9 @@ pub(crate) const PLAN: &str = "one";
 pub(crate) const SERVICE_ID: &str = "5d2f9bb4-3c7f-4a3e-9f51-0c0d5b7f1a01";
 pub(crate) const PLAN_ID: &str = "5d2f9bb4-3c7f-4a3e-9f51-0c0d5b7f1a02";
 
+/// What it says of work that is under way.
+pub(crate) const DESCRIPTION: &str = "creating the database";
+
 /// The broker; it ends with its runtime.
 #[derive(Clone)]
 pub(crate) struct SlowBroker(Arc<Inner>);
@@ -102,5 +105,5 @@ async fn poll(State(broker): State<SlowBroker>, Path(id): Path<String>) -> Json<
     broker.0.polls.fetch_add(1, Ordering::Relaxed);
     let done = broker.done(&id).is_some_and(|at| at <= Instant::now());
     let state = if done { "succeeded" } else { "in progress" };
-    Json(json!({ "state": state, "description": "creating the database" }))
+    Json(json!({ "state": state, "description": DESCRIPTION }))
 }

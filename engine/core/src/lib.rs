@@ -38,7 +38,7 @@ pub use check::{Violation, check};
 pub use decide::{Decision, Input, decide};
 pub use due::{Overdue, alarm, due};
 pub use live::{Orphan, drift, live_request, orphans};
-pub use poll::{next_poll, poll};
+pub use poll::{next_poll, poll, polls};
 pub use react::{outstanding, react};
 pub use run::{BoundService, Refused, Route, RunPlan, loads, plan_run, routes};
 pub use world::{IllegalEvent, World};

@@ -13,9 +13,11 @@ const POLL_MS_MAX: i64 = 60_000;
 const ELAPSED_PER_POLL: i64 = 20;
 
 /// Polls that say nothing new are kept after this fraction of the time that the operation has
-/// taken so far, and never closer together than this, in milliseconds.
+/// taken so far, at least and at most so many milliseconds apart. When a node dies whose polls were
+/// not kept, another one takes them up so much later.
 const ELAPSED_PER_KEPT: i64 = 2;
 const KEPT_MS_MIN: i64 = 2_000;
+const KEPT_MS_MAX: i64 = 300_000;
 
 /// Longest wait that a broker can ask for, in milliseconds: a day.
 const RETRY_AFTER_MS_MAX: i64 = 86_400_000;
@@ -93,6 +95,13 @@ pub(crate) fn poll_at(
     }
 }
 
+/// When an operation is polled again by a node that has just started: within the usual pause, and
+/// not all of them at once.
+pub(crate) fn scattered_poll_at(now: Timestamp, since: Timestamp, request: RequestId) -> Timestamp {
+    let pause = poll_at(now, since, Timestamp(i64::MAX), None).since_ms(now);
+    now.plus_ms(pause * fraction(request, 0) / 65_536)
+}
+
 /// When the next poll is kept at the latest, whatever it says: an operation that is polled closely
 /// leaves few traces, and one whose poller died is found again soon.
 pub(crate) fn kept_at(
@@ -101,7 +110,7 @@ pub(crate) fn kept_at(
     until: Timestamp,
     retry_after_ms: Option<u64>,
 ) -> Timestamp {
-    let pause = (now.since_ms(since) / ELAPSED_PER_KEPT).clamp(KEPT_MS_MIN, POLL_MS_MAX);
+    let pause = (now.since_ms(since) / ELAPSED_PER_KEPT).clamp(KEPT_MS_MIN, KEPT_MS_MAX);
     let poll = poll_at(now, since, until, retry_after_ms);
     poll.max(now.plus_ms(pause).min(until))
 }
@@ -152,7 +161,7 @@ mod tests {
         let after = |elapsed: i64| kept_at(now, now.plus_ms(-elapsed), FAR, None).since_ms(now);
         assert_eq!(after(0), 2_000);
         assert_eq!(after(20_000), 10_000);
-        assert_eq!(after(86_400_000), 60_000);
+        assert_eq!(after(86_400_000), 300_000);
         assert_eq!(kept_at(now, now, now.plus_ms(500), None), now.plus_ms(500));
         assert_eq!(kept_at(now, now, FAR, Some(9_000)), now.plus_ms(9_000));
     }

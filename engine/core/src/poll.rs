@@ -54,6 +54,40 @@ fn of_life<A, M>(
     life::again(op, life.attempt()?.limit_ms, progress, now)
 }
 
+/// All operations that brokers have in hand and that are to be asked about before the next kept
+/// poll, each with the moment, for a node that has just started: those that were polled by it
+/// before are polled again within their usual pause, scattered over it.
+#[must_use]
+pub fn polls(world: &World, now: Timestamp) -> Vec<(ResourceKey, RequestId, Timestamp)> {
+    let mut all = Vec::new();
+    for (key, state) in world.states() {
+        match state {
+            State::Instance(state) => {
+                let op = state.current();
+                all.extend(
+                    op.and_then(|op| Some(((**key).clone(), op.request, resumed(op, now)?))),
+                );
+            }
+            State::Binding(state) => {
+                let ops = state.lives().filter_map(|(_, life)| life.current());
+                all.extend(
+                    ops.filter_map(|op| Some(((**key).clone(), op.request, resumed(op, now)?))),
+                );
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn resumed(op: &Operation, now: Timestamp) -> Option<Timestamp> {
+    let Step::Polling { next_at, .. } = &op.step else {
+        return None;
+    };
+    let at = crate::pace::scattered_poll_at(now, op.since, op.request);
+    (at < *next_at).then_some(at)
+}
+
 /// The poll of an operation, if the state still waits for it.
 #[must_use]
 pub fn poll(world: &World, key: &ResourceKey, request: RequestId) -> Vec<Effect> {

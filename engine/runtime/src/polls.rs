@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::poll;
+use engine_core::{poll, polls};
 use engine_model::{Actor, Cause, EffectId, RequestId, ResourceKey, Timestamp};
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -67,6 +67,11 @@ pub(crate) async fn work(
 ) -> Result<(), std::convert::Infallible> {
     let Waiting(mut receiver) = waiting;
     let mut queue = DelayQueue::new();
+    for (key, request, at) in fold.read(|world| polls(world, now())) {
+        if queue.len() < WAITING_MAX {
+            queue.insert(Again { key, request, at }, until(at));
+        }
+    }
     let mut underway = JoinSet::new();
     let mut number: u32 = 0;
     loop {
@@ -74,8 +79,8 @@ pub(crate) async fn work(
             () = stop.cancelled() => break,
             Some(again) = receiver.recv() => {
                 if queue.len() < WAITING_MAX {
-                    let ms = u64::try_from(again.at.since_ms(now())).unwrap_or(0);
-                    queue.insert(again, Duration::from_millis(ms));
+                    let rest = until(again.at);
+                    queue.insert(again, rest);
                 }
             }
             Some(expired) = queue.next(), if underway.len() < UNDERWAY_MAX => {
@@ -89,6 +94,10 @@ pub(crate) async fn work(
     }
     underway.abort_all();
     Ok(())
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(at.since_ms(now())).unwrap_or(0))
 }
 
 async fn look(fold: &Fold, hands: &Hands, key: &ResourceKey, request: RequestId, number: u32) {
