@@ -13,6 +13,7 @@ use super::Decision;
 use super::delete::Writes;
 use crate::aggregate::broker::{Broker, Catalog};
 use crate::pace;
+use crate::state::State;
 use crate::world::World;
 
 /// Most refused entries kept; more would only hide the first.
@@ -168,6 +169,7 @@ fn take(
 ) -> BTreeMap<Name, Offering> {
     let mut taken = BTreeMap::new();
     let mut ids = BTreeSet::new();
+    let elsewhere = ids_of_others(world, broker);
     for offering in offerings {
         let shown = shown(&offering.name);
         let name = match Name::new(&*offering.name) {
@@ -203,6 +205,13 @@ fn take(
             ));
             continue;
         }
+        if let Some(other) = elsewhere.get(offering.id.as_str()) {
+            refused.push(format!(
+                "service {shown}: broker {other} has its id {} as well; it is taken, and the two \
+                 are kept apart",
+                self::shown(&offering.id)
+            ));
+        }
         taken.insert(
             name,
             Offering {
@@ -212,6 +221,22 @@ fn take(
         );
     }
     taken
+}
+
+/// The ids of offerings that other brokers of the organization have. Ids should be unique wherever
+/// they are shown (section Catalog Management), and are not always.
+fn ids_of_others<'a>(world: &'a World, broker: &ResourceKey) -> BTreeMap<&'a str, &'a Name> {
+    let mut ids = BTreeMap::new();
+    for (key, state) in world.states() {
+        if let State::Class(class) = state
+            && class.offered
+            && key.org == broker.org
+            && class.broker != broker.name
+        {
+            ids.insert(class.offering.id.as_str(), &class.broker);
+        }
+    }
+    ids
 }
 
 fn take_plans(offering: &Offering, refused: &mut Vec<String>) -> Vec<Plan> {

@@ -211,3 +211,26 @@ fn an_address_that_cannot_be_one_is_refused() {
         assert!(!refused.message.contains("secret"), "{refused}");
     }
 }
+
+#[test]
+fn an_id_that_another_broker_has_as_well_is_told_and_kept_apart() {
+    let mut platform = Platform::with_broker();
+    let mut other = catalog();
+    other.truncate(1);
+    other[0].name = "other".into();
+    platform.outside.catalog = read(other);
+    let broker = key(Kind::ServiceBroker, "second");
+    platform.must(broker.clone(), create(broker_spec()));
+    platform.run();
+    let (status, remarks) = platform.world.status(&broker).unwrap();
+    assert_eq!(status, Status::Ready);
+    assert!(
+        remarks[0].contains("broker azure has its id pg-id as well"),
+        "{remarks:?}"
+    );
+    assert_eq!(
+        platform.status(Kind::ServiceClass, "other").0,
+        Status::Ready
+    );
+    assert_eq!(platform.status(Kind::ServiceClass, "pg").0, Status::Ready);
+}
