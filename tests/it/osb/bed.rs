@@ -14,8 +14,8 @@ use adapter_osb::fake::{Options, PASSWORD, USERNAME};
 use adapter_vault::{EnvelopeVault, MasterKeys, Sealer};
 use engine_model::spec::Spec;
 use engine_model::{
-    Actor, BindingEvent, Command, CommandId, Deletion, Event, Kind, Name, OrgName, Recorded,
-    Rejection, Reply, ResourceKey, Role, Sealed, Status, document,
+    Actor, BindingEvent, Command, CommandId, Deletion, Event, InstanceId, Kind, Name, OrgName,
+    Recorded, Rejection, Reply, ResourceKey, Role, Sealed, Status, document,
 };
 use engine_runtime::{Node, NodeConfig};
 use engine_stream::{Log as _, Memory};
@@ -154,12 +154,6 @@ impl Bed {
         }
     }
 
-    /// Creates something by its document, as the command line and REST do.
-    pub(crate) fn create(&self, kind: Kind, document: Value) -> Result<(), Rejection> {
-        let (name, spec) = document::read(kind, document, &|plain| self.sealer.seal(plain))?;
-        self.ask(kind, name.as_str(), Command::Create(spec))
-    }
-
     /// Registers the broker under a name.
     pub(crate) fn register(&self, name: &str) {
         self.register_at(name, &self.broker.url());
@@ -180,9 +174,17 @@ impl Bed {
     }
 
     fn broker_at(&self, name: &str, url: &str) -> (Name, Spec) {
-        let document = json!({
-            "name": name, "url": url, "username": USERNAME, "password": PASSWORD,
+        self.broker_with(json!({ "name": name, "url": url }))
+    }
+
+    fn broker_with(&self, more: Value) -> (Name, Spec) {
+        let mut document = json!({
+            "name": "broker", "url": self.broker.url(),
+            "username": USERNAME, "password": PASSWORD,
         });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            document[field] = value.clone();
+        }
         let seal = |plain: &[u8]| self.sealer.seal(plain);
         document::read(Kind::ServiceBroker, document, &seal).unwrap()
     }
@@ -193,11 +195,65 @@ impl Bed {
 
     /// Creates an instance of a plan, with more in its document.
     pub(crate) fn order_of(&self, name: &str, plan: &str, more: Value) -> Result<(), Rejection> {
+        let (name, spec) = self.instance(name, plan, more)?;
+        self.ask(Kind::ServiceInstance, name.as_str(), Command::Create(spec))
+    }
+
+    /// Creates something by its document, as the command line and REST do.
+    pub(crate) fn create(&self, kind: Kind, document: Value) -> Result<(), Rejection> {
+        let (name, spec) = document::read(kind, document, &|plain| self.sealer.seal(plain))?;
+        self.ask(kind, name.as_str(), Command::Create(spec))
+    }
+
+    /// Takes an instance on record that the broker has.
+    pub(crate) fn adopt(&self, name: &str, instance: InstanceId) -> Result<(), Rejection> {
+        let (name, spec) = self.instance(name, PLAN, json!({}))?;
+        let Spec::ServiceInstance(spec) = spec else {
+            unreachable!("it is an instance's document")
+        };
+        let command = Command::Adopt { spec, instance };
+        self.ask(Kind::ServiceInstance, name.as_str(), command)
+    }
+
+    /// Has the broker make an instance, as another platform would.
+    pub(crate) fn make_by_hand(&self, id: Uuid) {
+        let url = format!("{}/v2/service_instances/{id}", self.broker.url());
+        let body = json!({
+            "service_id": "fake-service-id", "plan_id": "small-plan-id",
+            "organization_guid": "another", "space_guid": "another",
+        });
+        let request = harness::http::client()
+            .put(url)
+            .basic_auth(USERNAME, Some(PASSWORD))
+            .header("x-broker-api-version", "2.17")
+            .header("x-broker-api-request-identity", "by-hand")
+            .header("x-broker-api-originating-identity", "hand e30=")
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = self.people.block_on(request.send()).unwrap();
+        assert_eq!(answer.status(), 201);
+    }
+
+    /// Gives the broker a budget.
+    pub(crate) fn limit(&self, limits: Value) {
+        let (name, spec) = self.broker_with(json!({ "limits": limits }));
+        self.ask(Kind::ServiceBroker, name.as_str(), Command::Update(spec))
+            .unwrap();
+    }
+
+    /// Asks for another plan or other parameters of an instance.
+    pub(crate) fn update(&self, name: &str, plan: &str, more: Value) -> Result<(), Rejection> {
+        let (name, spec) = self.instance(name, plan, more)?;
+        self.ask(Kind::ServiceInstance, name.as_str(), Command::Update(spec))
+    }
+
+    fn instance(&self, name: &str, plan: &str, more: Value) -> Result<(Name, Spec), Rejection> {
         let mut document = json!({"name": name, "serviceClass": CLASS, "servicePlan": plan});
         for (field, value) in more.as_object().into_iter().flatten() {
             document[field] = value.clone();
         }
-        self.create(Kind::ServiceInstance, document)
+        let seal = |plain: &[u8]| self.sealer.seal(plain);
+        document::read(Kind::ServiceInstance, document, &seal)
     }
 
     pub(crate) fn delete(&self, name: &str) {
@@ -295,7 +351,9 @@ impl Bed {
         let commits = self.history(Kind::ServiceBinding, name);
         let events = commits.into_iter().flat_map(|one| one.commit.events);
         let sealed = events.filter_map(|event| match event {
-            Event::ServiceBinding(BindingEvent::Bound { bound, .. }) => Some(bound.credentials),
+            Event::ServiceBinding(
+                BindingEvent::Bound { bound, .. } | BindingEvent::Rotated { bound, .. },
+            ) => Some(bound.credentials),
             _ => None,
         });
         sealed.map(|sealed| self.open(&sealed)).collect()
@@ -403,7 +461,9 @@ impl Bed {
             for kind in [Kind::ServiceInstance, Kind::ServiceBinding] {
                 for recorded in self.history(kind, name) {
                     for event in &recorded.commit.events {
-                        if !event.name().starts_with("OperationProgressed") {
+                        // Whether something had to wait depends on time.
+                        let waits = ["OperationProgressed", "OperationDelayed"];
+                        if !waits.contains(&event.name().as_str()) {
                             note(format!("{kind} {name} {}", told(event)));
                         }
                     }

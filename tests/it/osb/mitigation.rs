@@ -5,3 +5,4 @@ pub(crate) mod bind;
 pub(crate) mod delete;
 pub(crate) mod limits;
 pub(crate) mod provision;
+pub(crate) mod update;

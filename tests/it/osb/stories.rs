@@ -7,3 +7,5 @@ pub(crate) mod deletions;
 pub(crate) mod load;
 pub(crate) mod lost;
 pub(crate) mod polls;
+pub(crate) mod updates;
+pub(crate) mod upkeep;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adapter_osb::fake::{Options, Pace};
+use engine_model::Kind;
 use harness::faulty::{Fault, On};
 
 use crate::osb::bed::Bed;
@@ -169,14 +170,9 @@ pub(crate) fn mitigation_of_a_provision_that_never_connected_is_none_and_it_is_t
     let bed = Bed::start();
     bed.move_broker(&format!("http://{address}"));
     bed.order("db");
-    bed.eventually("it was tried", || {
-        bed.happened("db", "OperationDelayed") > 0
+    bed.until(Kind::ServiceInstance, "db", "says why", |shown| {
+        shown.reason().contains("tried again at") && shown.reason().contains("refused")
     });
-    let shown = bed.shown_instance("db");
-    assert!(
-        shown.reason().contains("tried again at") && shown.reason().contains("refused"),
-        "{shown:?}"
-    );
     let url = bed.broker.url();
     bed.move_broker(&url);
     bed.until_ready("db");

@@ -21,9 +21,9 @@ pub(crate) fn story_08_a_deletion_that_never_succeeds_says_so_and_can_be_abandon
     bed.eventually("it fails again and again", || {
         bed.happened("db", "DeprovisionFailed") > 1
     });
-    let shown = bed.shown_instance("db");
-    assert_eq!(shown.status, Status::Deleting);
-    assert!(shown.reason().contains("no such database"), "{shown:?}");
+    let shown = bed.until(Kind::ServiceInstance, "db", "says why", |shown| {
+        shown.status == Status::Deleting && shown.reason().contains("no such database")
+    });
     assert!(shown.reason().contains("tried again at"), "{shown:?}");
     let asked = bed.changes().len();
     let reason = "the broker lost its mind".to_owned();
