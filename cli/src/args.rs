@@ -1,6 +1,7 @@
 //! What one can type.
 
 mod create;
+mod services;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use engine_model::Kind;
 
-pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne, CreateServiceInstance};
+pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne};
+pub use services::{
+    Abandon, Adopt, AdoptOne, AdoptServiceInstance, BrokerAccess, BrokerScope,
+    CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, Named, Parameters, Rotate,
+    Update, UpdateOne, UpdateServiceBroker, UpdateServiceInstance, What,
+};
 
 use crate::output::Format;
 
@@ -117,8 +123,10 @@ pub enum Command {
     Broker(Broker),
     /// Make a resource, or all of a file's
     Create(Create),
-    /// Replace the resources of a file
-    Update(Batch),
+    /// Change a resource, or replace all of a file's
+    Update(Update),
+    /// Take on record what exists at a broker already
+    Adopt(Adopt),
     /// Show resources
     Get(Get),
     /// Take a resource away, or all of a file's
@@ -134,10 +142,10 @@ pub enum Command {
         name: String,
     },
     /// Read a broker's catalog now
-    Refresh {
-        /// The broker
-        name: String,
-    },
+    #[command(after_help = "EXAMPLE:\n  dispatch refresh servicebroker azure")]
+    Refresh(Named),
+    /// Replace the credentials of a service binding by new ones
+    Rotate(Rotate),
     /// Try again what failed
     Retry {
         /// The resource's kind
@@ -146,17 +154,8 @@ pub enum Command {
         /// The resource's name
         name: String,
     },
-    /// End a service instance on record, without a call to its broker
-    Abandon {
-        /// The instance
-        name: String,
-        /// Why; kept on record
-        #[arg(long)]
-        reason: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
+    /// End a service instance or binding on record, without a call to its broker
+    Abandon(Abandon),
     /// Make the views anew from the log
     Rebuild,
     /// Show what could not be processed, or try it again
@@ -317,12 +316,13 @@ pub struct OptionalBatch {
 #[derive(Debug, Args)]
 #[command(
     after_help = "EXAMPLES:\n  dispatch get serviceinstance azure-pg --wait\n  dispatch get \
-    runs pg-example --last\n  dispatch get functions -o yaml"
+    runs pg-example --last\n  dispatch get functions -o yaml\n  dispatch get serviceinstance \
+    azure-pg --live\n  dispatch get orphans"
 )]
 pub struct Get {
-    /// The kind, singular or plural
-    #[arg(value_parser = kind)]
-    pub kind: Kind,
+    /// The kind, singular or plural; or 'orphans', what may have been left at brokers
+    #[arg(value_parser = services::what)]
+    pub kind: What,
     /// One resource; for runs, the function
     pub name: Option<String>,
     /// One run
@@ -330,6 +330,9 @@ pub struct Get {
     /// Wait until it is READY, and say how it is going
     #[arg(long, requires = "name")]
     pub wait: bool,
+    /// Ask its broker how a service instance is now, and show what differs from the record
+    #[arg(long, requires = "name", conflicts_with = "wait")]
+    pub live: bool,
     /// Only those tagged with this application
     #[arg(short, long)]
     pub application: Option<String>,

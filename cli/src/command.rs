@@ -6,11 +6,14 @@ mod delete;
 mod exec;
 mod get;
 mod history;
+mod live;
 mod operate;
+mod services;
 mod source;
+mod update;
 mod wait;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::CommandFactory;
 use engine_model::{Command as Wish, Kind};
 
@@ -32,32 +35,20 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Serve(serve) => server::serve(&global, serve).await,
         Command::Broker(Broker::Postgres(broker)) => server::postgres_broker(broker).await,
         Command::Create(create) => create::run(&connect(&global).await?, &global, create).await,
-        Command::Update(batch) => {
-            batch::apply(
-                &connect(&global).await?,
-                &global,
-                batch,
-                batch::Wish::Update,
-            )
-            .await
-        }
+        Command::Update(update) => update::run(&connect(&global).await?, &global, update).await,
+        Command::Adopt(adopt) => operate::adopt(&connect(&global).await?, &global, adopt).await,
         Command::Get(get) => get::run(&connect(&global).await?, &global, get).await,
         Command::Delete(delete) => delete::run(&connect(&global).await?, &global, delete).await,
         Command::Exec(exec) => exec::run(&connect(&global).await?, &global, exec).await,
         Command::History { kind, name } => {
             history::run(&connect(&global).await?, &global, kind, &name).await
         }
-        Command::Refresh { name } => {
-            let kind = Kind::ServiceBroker;
-            operate::wish(
-                &connect(&global).await?,
-                kind,
-                &name,
-                Wish::Refresh,
-                "Refreshing",
-            )
-            .await
+        Command::Refresh(named) => {
+            let (kind, name) = named.of(&[Kind::ServiceBroker]).map_err(Error::msg)?;
+            let connection = connect(&global).await?;
+            operate::wish(&connection, kind, name, Wish::Refresh, "Refreshing").await
         }
+        Command::Rotate(rotate) => operate::rotate(&global, rotate).await,
         Command::Retry { kind, name } => {
             operate::wish(
                 &connect(&global).await?,
@@ -68,9 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
             )
             .await
         }
-        Command::Abandon { name, reason, yes } => {
-            operate::abandon(&connect(&global).await?, &name, reason, yes).await
-        }
+        Command::Abandon(abandon) => operate::abandon(&global, abandon).await,
         Command::Rebuild => operate::rebuild(&connect(&global).await?).await,
         Command::Deadletters { retry } => {
             operate::dead_letters(&connect(&global).await?, &global, retry).await

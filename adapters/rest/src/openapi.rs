@@ -38,7 +38,7 @@ mod tests {
             })
             .collect();
         let document = parsed();
-        let verbs = ["get", "post", "put", "delete"];
+        let verbs = ["get", "post", "put", "patch", "delete"];
         let described: BTreeSet<(String, String)> = document["paths"]
             .as_object()
             .unwrap()

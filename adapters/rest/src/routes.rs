@@ -1,5 +1,6 @@
 //! The table: one file per group of routes.
 
+mod actions;
 mod api;
 mod application;
 mod commands;
@@ -28,15 +29,16 @@ static GROUPS: &[&Group] = &[
     &secret::SECRETS,
     &service::BROKERS,
     &service::CLASSES,
+    &service::BINDINGS,
     &service::INSTANCES,
 ];
 
 /// Everything that is served.
 pub(crate) fn table() -> Vec<Place> {
     let mut table: Vec<Place> = GROUPS.iter().flat_map(|group| group.places()).collect();
+    table.extend(actions::places());
     table.extend(commands::places());
     table.extend(runs::places());
-    table.extend(service::places());
     table.extend(system::places());
     table
 }

@@ -38,6 +38,10 @@ impl Place {
         self.on(Method::PUT, MethodFilter::PUT, handler)
     }
 
+    pub(crate) fn patch<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Self {
+        self.on(Method::PATCH, MethodFilter::PATCH, handler)
+    }
+
     pub(crate) fn delete<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Self {
         self.on(Method::DELETE, MethodFilter::DELETE, handler)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::OptionalBatch;
+use super::{CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch};
 
 /// `create`
 #[derive(Debug, Args)]
@@ -12,7 +12,8 @@ use super::OptionalBatch;
 #[command(
     after_help = "EXAMPLES:\n  dispatch create -f seed.yaml\n  dispatch create image \
     python3-pg python3-base --runtime-deps requirements.txt\n  dispatch create function \
-    python3-pg pg-example postgres.py --service azure-pg\n  dispatch create function pg-example \
+    python3-pg pg-example postgres.py --service azure-pg\n  dispatch create function python3-pg \
+    report report.py --service azure-pg:own\n  dispatch create function pg-example \
     ./src --image python3-pg --handler postgres.handle"
 )]
 pub struct Create {
@@ -30,6 +31,14 @@ pub struct Common {
     /// Tag it with this application
     #[arg(short, long)]
     pub application: Option<String>,
+    /// Label it with KEY=VALUE; may be repeated or comma-separated
+    #[arg(
+        long = "tag",
+        visible_alias = "tags",
+        value_name = "KEY=VALUE",
+        value_delimiter = ','
+    )]
+    pub tags: Vec<String>,
     /// Wait until it is READY
     #[arg(long)]
     pub wait: bool,
@@ -82,30 +91,13 @@ pub enum CreateOne {
     },
     /// A broker of services
     #[command(name = "servicebroker", visible_aliases = ["service-broker"])]
-    ServiceBroker {
-        /// Its name
-        name: String,
-        /// The URL below which /v2/catalog lies
-        url: String,
-        /// Basic authentication: the user
-        #[arg(long, requires = "password_file")]
-        username: Option<String>,
-        /// Basic authentication: a file with the password
-        #[arg(long, value_name = "FILE", requires = "username")]
-        password_file: Option<PathBuf>,
-        /// Bearer authentication: a file with the token
-        #[arg(long, value_name = "FILE", conflicts_with = "username")]
-        token_file: Option<PathBuf>,
-        /// PEM certificates to trust besides the system's
-        #[arg(long, value_name = "FILE")]
-        ca_file: Option<PathBuf>,
-        /// What all understand
-        #[command(flatten)]
-        common: Common,
-    },
+    ServiceBroker(CreateServiceBroker),
     /// An instance of a service class in one of its plans
     #[command(name = "serviceinstance", visible_aliases = ["service-instance"])]
     ServiceInstance(CreateServiceInstance),
+    /// One more binding of a service instance, besides its own
+    #[command(name = "servicebinding", visible_aliases = ["service-binding"])]
+    ServiceBinding(CreateServiceBinding),
     /// An HTTP endpoint in front of a function
     Api(CreateApi),
     /// A label for resources that belong together
@@ -142,8 +134,9 @@ pub struct CreateFunction {
     /// A secret that the function may see; may be repeated or comma-separated
     #[arg(long, value_delimiter = ',')]
     pub secret: Vec<String>,
-    /// A service instance that the function may use; may be repeated or comma-separated
-    #[arg(long, value_delimiter = ',')]
+    /// A service instance that the function may use, by the instance's own binding, by one of the
+    /// function's own (:own), or by one that was created (:NAME); may be repeated or comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "INSTANCE[:own|:BINDING]")]
     pub service: Vec<String>,
     /// Milliseconds that a run may take
     #[arg(long, value_name = "MS")]
@@ -151,35 +144,6 @@ pub struct CreateFunction {
     /// What the function may reach: none, services or host
     #[arg(long)]
     pub network: Option<String>,
-    /// What all understand
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `create serviceinstance`
-#[derive(Debug, Args)]
-pub struct CreateServiceInstance {
-    /// Its name
-    pub name: String,
-    /// The service class
-    pub class: String,
-    /// The plan
-    pub plan: String,
-    /// Parameters, a JSON object
-    #[arg(short, long, value_name = "JSON")]
-    pub params: Option<String>,
-    /// A secret whose keys are merged into the parameters
-    #[arg(short, long, value_delimiter = ',')]
-    pub secret: Vec<String>,
-    /// Parameters of the binding, a JSON object
-    #[arg(short = 'P', long, value_name = "JSON")]
-    pub binding_params: Option<String>,
-    /// A secret whose keys are merged into the binding's parameters
-    #[arg(short = 'S', long, value_delimiter = ',')]
-    pub binding_secret: Vec<String>,
-    /// Kept with the binding
-    #[arg(short = 'B', long, value_name = "KEY")]
-    pub binding_secret_key: Option<String>,
     /// What all understand
     #[command(flatten)]
     pub common: Common,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::operate::read_bytes;
-use super::source;
+use super::{services, source};
 use crate::args::{Batch, Global};
 use crate::client::Connection;
 use crate::exit::Exit;
@@ -208,12 +208,12 @@ async fn expand(
                 *manifest = Value::String(text);
             }
         }
-        Kind::ServiceBroker => {
-            if let Some(Value::String(file)) = fields.remove("passwordFile") {
-                let file = directory.join(file);
-                let text = fs::read_to_string(&file)
-                    .with_context(|| format!("cannot read {}", file.display()))?;
-                fields.insert("password".into(), Value::String(text.trim_end().to_owned()));
+        Kind::ServiceBroker => broker(directory, fields)?,
+        Kind::ServiceInstance | Kind::ServiceBinding => {
+            if let Some(parameters) = fields.get_mut("parameters")
+                && let Some(text) = at_file(directory, parameters)?
+            {
+                *parameters = serde_json::from_str(&text).context("the parameters are not JSON")?;
             }
         }
         Kind::Organization
@@ -222,10 +222,38 @@ async fn expand(
         | Kind::BaseImage
         | Kind::Secret
         | Kind::ServiceClass
-        | Kind::ServiceInstance
-        | Kind::ServiceBinding
         | Kind::Run
         | Kind::API => {}
+    }
+    Ok(())
+}
+
+/// Files of a broker: `passwordFile`, `tokenFile`, `caFile`, and `clientCertificateFile` together
+/// with `clientKeyFile`.
+fn broker(directory: &Path, fields: &mut Map<String, Value>) -> Result<()> {
+    let mut path = |field: &str| match fields.remove(field) {
+        Some(Value::String(path)) => Ok(Some(directory.join(path))),
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => bail!("a ServiceBroker document's '{field}' is the path of a file"),
+    };
+    let (password, token, ca) = (path("passwordFile")?, path("tokenFile")?, path("caFile")?);
+    let identity = (path("clientCertificateFile")?, path("clientKeyFile")?);
+    for (field, file) in [("password", password), ("token", token)] {
+        if let Some(file) = file {
+            let text = services::text(&file)?;
+            fields.insert(field.into(), Value::String(text.trim_end().to_owned()));
+        }
+    }
+    if let Some(file) = ca {
+        fields.insert("ca".into(), Value::String(services::text(&file)?));
+    }
+    match identity {
+        (Some(certificate), Some(key)) => {
+            let identity = services::identity(&certificate, &key)?;
+            fields.insert("clientIdentity".into(), Value::String(identity));
+        }
+        (None, None) => {}
+        _ => bail!("'clientCertificateFile' and 'clientKeyFile' go together"),
     }
     Ok(())
 }

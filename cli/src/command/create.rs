@@ -1,6 +1,5 @@
 //! `dispatch create`: one resource, or all of a file's.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -8,10 +7,9 @@ use engine_model::{Command, Kind};
 use serde_json::{Map, Value, json};
 
 use super::operate::read_bytes;
-use super::{batch, source, wait};
-use crate::args::{
-    Batch, Common, Create, CreateApi, CreateFunction, CreateOne, CreateServiceInstance, Global,
-};
+use super::services::{map, text};
+use super::{batch, services, source, wait};
+use crate::args::{Batch, Common, Create, CreateApi, CreateFunction, CreateOne, Global};
 use crate::client::Connection;
 use crate::exit::Exit;
 use crate::output::{Format, note, print};
@@ -40,9 +38,7 @@ async fn make(
     mut fields: Map<String, Value>,
     common: &Common,
 ) -> Result<Exit> {
-    if let Some(application) = &common.application {
-        batch::tag(&mut fields, application);
-    }
+    mark(&mut fields, common)?;
     let name = fields
         .get("name")
         .and_then(Value::as_str)
@@ -70,6 +66,14 @@ async fn make(
         super::get::show(global, kind, vec![document], true)?;
     }
     Ok(exit)
+}
+
+/// Puts in the labels that were given.
+pub(super) fn mark(fields: &mut Map<String, Value>, common: &Common) -> Result<()> {
+    if let Some(application) = &common.application {
+        batch::tag(fields, application);
+    }
+    services::label(fields, &common.tags)
 }
 
 /// The kind as the success lines of `create` spell it.
@@ -127,30 +131,18 @@ async fn document(
                 common,
             )
         }
-        CreateOne::ServiceBroker {
-            name,
-            url,
-            username,
-            password_file,
-            token_file,
-            ca_file,
-            common,
-        } => {
-            let mut document = json!({ "name": name, "url": url });
-            match (username, password_file, token_file) {
-                (Some(username), Some(file), None) => {
-                    document["username"] = json!(username);
-                    document["password"] = json!(text(&file)?.trim_end());
-                }
-                (None, None, Some(file)) => document["token"] = json!(text(&file)?.trim_end()),
-                _ => bail!("say --username and --password-file, or --token-file"),
-            }
-            if let Some(file) = ca_file {
-                document["ca"] = json!(text(&file)?);
-            }
-            (Kind::ServiceBroker, map(document), common)
+        CreateOne::ServiceBroker(broker) => {
+            let document = services::broker(&broker)?;
+            (Kind::ServiceBroker, document, broker.common)
         }
-        CreateOne::ServiceInstance(instance) => service_instance(instance)?,
+        CreateOne::ServiceInstance(instance) => {
+            let document = services::instance(&instance)?;
+            (Kind::ServiceInstance, document, instance.common)
+        }
+        CreateOne::ServiceBinding(binding) => {
+            let document = services::binding(&binding)?;
+            (Kind::ServiceBinding, document, binding.common)
+        }
         CreateOne::Api(api) => self::api(api),
         CreateOne::Application { name } => (
             Kind::Application,
@@ -166,7 +158,7 @@ async fn document(
 }
 
 /// Both generations: `IMAGE NAME FILE`, and `NAME PATH --image IMAGE`.
-async fn function(
+pub(super) async fn function(
     connection: &Connection,
     function: CreateFunction,
 ) -> Result<(Kind, Map<String, Value>, Common)> {
@@ -176,6 +168,7 @@ async fn function(
         ([_, _, _], Some(_)) => bail!("IMAGE is said twice; leave out --image or the first word"),
         _ => bail!("say NAME PATH --image IMAGE, or IMAGE NAME FILE"),
     };
+    services::uses(&function.service)?;
     let path = Path::new(path);
     if path.is_dir() && function.handler.is_none() {
         bail!(
@@ -205,34 +198,6 @@ async fn function(
     Ok((Kind::Function, map(document), function.common))
 }
 
-fn service_instance(instance: CreateServiceInstance) -> Result<(Kind, Map<String, Value>, Common)> {
-    let document = json!({
-        "name": instance.name,
-        "serviceClass": instance.class,
-        "servicePlan": instance.plan,
-        "parameters": parameters(instance.params.as_deref())?,
-        "secretParameters": instance.secret,
-        "binding": {
-            "parameters": parameters(instance.binding_params.as_deref())?,
-            "secretParameters": instance.binding_secret,
-            "bindingSecret": instance.binding_secret_key.unwrap_or_default(),
-        },
-    });
-    Ok((Kind::ServiceInstance, map(document), instance.common))
-}
-
-/// Parameters are a JSON object; anything else is told before any request.
-fn parameters(text: Option<&str>) -> Result<Value> {
-    let Some(text) = text else {
-        return Ok(Value::Null);
-    };
-    match serde_json::from_str(text) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => bail!("parameters must be a JSON map: this is another kind of value"),
-        Err(error) => bail!("parameters must be a JSON map: {error}"),
-    }
-}
-
 fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {
     let protocols = if api.https_only {
         vec!["https"]
@@ -251,17 +216,6 @@ fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {
         "uris": api.path,
     });
     (Kind::API, map(document), api.common)
-}
-
-fn map(document: Value) -> Map<String, Value> {
-    match document {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
-}
-
-fn text(file: &Path) -> Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn json_file(file: &Path) -> Result<Value> {

@@ -44,6 +44,7 @@ pub(super) fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::BaseImage => "base image",
         Kind::ServiceInstance => "service instance",
+        Kind::ServiceBinding => "service binding",
         Kind::Organization
         | Kind::ServiceAccount
         | Kind::Application
@@ -51,7 +52,6 @@ pub(super) fn word(kind: Kind) -> &'static str {
         | Kind::Secret
         | Kind::ServiceBroker
         | Kind::ServiceClass
-        | Kind::ServiceBinding
         | Kind::Function
         | Kind::Run
         | Kind::API => kind.token(),

@@ -1,12 +1,12 @@
 //! `dispatch get`: one resource or all of a kind, as a table or as data.
 
 use adapter_kit::ClientError;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use engine_model::{Code, Filter, Kind, Name, Rejection, RunId, Seq};
 use serde_json::Value;
 
-use super::wait;
-use crate::args::{Get, Global};
+use super::{live, wait};
+use crate::args::{Get, Global, What};
 use crate::client::Connection;
 use crate::command::get::columns::{Column, columns};
 use crate::exit::Exit;
@@ -19,32 +19,49 @@ const RUNS_MAX: u32 = 1000;
 
 /// Shows resources.
 pub(super) async fn run(connection: &Connection, global: &Global, get: Get) -> Result<Exit> {
+    let kind = match get.kind {
+        What::Kind(kind) => kind,
+        What::Orphans => {
+            if get.name.is_some() {
+                bail!("orphans have no names; 'dispatch get orphans' lists them all");
+            }
+            return live::orphans(connection, global).await;
+        }
+    };
+    if get.live
+        && let Some(name) = &get.name
+    {
+        return live::live(connection, global, kind, name).await;
+    }
     if get.wait
         && let Some(name) = &get.name
     {
-        let key = connection.key(get.kind, name)?;
+        let key = connection.key(kind, name)?;
         let (document, exit) = wait::until_settled(connection, global, &key, Seq(0)).await?;
-        show(global, get.kind, vec![document], true)?;
+        show(global, kind, vec![document], true)?;
         return Ok(exit);
     }
-    let single = match get.kind {
+    let single = match kind {
         Kind::Run => get.run.is_some() || get.last,
         _ => get.name.is_some(),
     };
-    let mut documents = connection.query(filter(&get)?, Seq(0)).await?.documents;
+    let mut documents = connection
+        .query(filter(kind, &get)?, Seq(0))
+        .await?
+        .documents;
     if let Some(function) = &get.func {
         documents.retain(|document| document["function"].as_str() == Some(function));
     }
     if let (Some(application), true) = (&get.application, single) {
         require_tag(&documents, application)?;
     }
-    show(global, get.kind, documents, single)?;
+    show(global, kind, documents, single)?;
     Ok(Exit::Done)
 }
 
-fn filter(get: &Get) -> Result<Filter> {
+fn filter(kind: Kind, get: &Get) -> Result<Filter> {
     let name = get.name.as_ref().map(Name::new).transpose()?;
-    if get.kind == Kind::Run {
+    if kind == Kind::Run {
         if let Some(run) = &get.run {
             let id: RunId = run
                 .parse()
@@ -59,19 +76,13 @@ fn filter(get: &Get) -> Result<Filter> {
         });
     }
     Ok(match name {
-        Some(name) => Filter::One {
-            kind: get.kind,
-            name,
-        },
+        Some(name) => Filter::One { kind, name },
         None => {
             let tag = get
                 .application
                 .as_ref()
                 .map(|app| format!("Application={app}"));
-            Filter::All {
-                kind: get.kind,
-                tag,
-            }
+            Filter::All { kind, tag }
         }
     })
 }
@@ -110,7 +121,11 @@ pub(super) fn show(
     if kind == Kind::Secret {
         note("Secret values are hidden; Dispatch does not show them.");
     }
-    let columns = columns(kind);
+    let mut columns = columns(kind);
+    columns.retain(|column| {
+        let says = |document: &Value| !(column.cell)(document).is_empty();
+        !column.optional || documents.iter().any(says)
+    });
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
     let row = |document: &Value| {
         columns

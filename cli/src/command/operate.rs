@@ -1,14 +1,17 @@
-//! What an operator asks for: refresh, retry, abandon, rebuild, dead letters, seal, info.
+//! What an operator asks for: refresh, retry, adopt, rotate, abandon, rebuild, dead letters, seal,
+//! info.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use adapter_kit::ClientError;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
+use engine_model::spec::Spec;
 use engine_model::{Command, Filter, Kind, Seq};
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use super::{batch, create, services, wait};
+use crate::args::{Abandon, Adopt, AdoptOne, AdoptServiceInstance, Global, Rotate};
 use crate::client::{Connection, connect};
 use crate::exit::Exit;
 use crate::output::{Format, json as pretty, note, print, print_data, print_table};
@@ -31,13 +34,76 @@ pub(super) async fn wish(
     Ok(Exit::Done)
 }
 
-/// Ends an instance on record, after a question.
-pub(super) async fn abandon(
-    connection: &Connection,
-    name: &str,
-    reason: String,
-    yes: bool,
-) -> Result<Exit> {
+/// Takes an instance on record that exists at a broker.
+pub(super) async fn adopt(connection: &Connection, global: &Global, adopt: Adopt) -> Result<Exit> {
+    let AdoptOne::ServiceInstance(AdoptServiceInstance { instance_id, is }) = adopt.one;
+    let mut fields = services::instance(&is)?;
+    create::mark(&mut fields, &is.common)?;
+    let kind = Kind::ServiceInstance;
+    let Spec::ServiceInstance(spec) = batch::read(connection, kind, fields).await? else {
+        bail!("the document is of another kind");
+    };
+    let key = connection.key(kind, &is.name)?;
+    let adopt = Command::Adopt {
+        spec,
+        instance: instance_id,
+    };
+    let seq = connection.submit(key.clone(), adopt).await?;
+    let (document, exit) = if is.common.wait {
+        wait::until_settled(connection, global, &key, seq).await?
+    } else {
+        (connection.one(kind, &key.name, seq).await?, Exit::Done)
+    };
+    if global.format() != Format::Table {
+        super::get::show(global, kind, vec![document], true)?;
+        return Ok(exit);
+    }
+    print(&format!("Adopted {}: {}\n", kind.token(), is.name))?;
+    if exit == Exit::EndedInError {
+        let reason = document["reason"][0].as_str().unwrap_or("ERROR");
+        note(&format!("dispatch: it is on record, but: {reason}"));
+    }
+    Ok(exit)
+}
+
+/// Has the credentials of a binding replaced.
+pub(super) async fn rotate(global: &Global, rotate: Rotate) -> Result<Exit> {
+    let named = rotate.named.of(&[Kind::ServiceBinding]);
+    let (kind, name) = named.map_err(Error::msg)?;
+    let connection = connect(global).await?;
+    let key = connection.key(kind, name)?;
+    let seq = connection.submit(key.clone(), Command::Rotate).await?;
+    if !rotate.wait {
+        print(&format!("Rotating {}: {name}\n", kind.token()))?;
+        return Ok(Exit::Done);
+    }
+    let rotated = |document: &Value| match document["rotation"]["state"].as_str() {
+        Some("in progress") => None,
+        Some("failed") => Some(Exit::EndedInError),
+        _ => Some(Exit::Done),
+    };
+    let (document, exit) = wait::until(&connection, global, &key, seq, rotated).await?;
+    if global.format() != Format::Table {
+        super::get::show(global, kind, vec![document], true)?;
+        return Ok(exit);
+    }
+    if exit == Exit::Done {
+        print(&format!("Rotated {}: {name}\n", kind.token()))?;
+        return Ok(exit);
+    }
+    let reason = document["reason"][0].as_str().unwrap_or("ERROR");
+    note(&format!("dispatch: the old credentials stay: {reason}"));
+    Ok(exit)
+}
+
+/// Ends an instance or a binding on record, after a question.
+pub(super) async fn abandon(global: &Global, abandon: Abandon) -> Result<Exit> {
+    let Abandon { named, reason, yes } = abandon;
+    let kinds = [Kind::ServiceInstance, Kind::ServiceBinding];
+    let (kind, name) = named.of(&kinds).map_err(Error::msg)?;
+    if reason.trim().is_empty() {
+        bail!("say why with --reason; it stays on record");
+    }
     if !yes {
         if !std::io::stdin().is_terminal() {
             bail!("abandoning is for ever and leaves what is at the broker; repeat it with --yes");
@@ -51,9 +117,14 @@ pub(super) async fn abandon(
             bail!("not abandoned");
         }
     }
-    let key = connection.key(Kind::ServiceInstance, name)?;
+    let connection = connect(global).await?;
+    let key = connection.key(kind, name)?;
     connection.submit(key, Command::Abandon { reason }).await?;
-    print(&format!("Abandoned service instance: {name}\n"))?;
+    let word = match kind {
+        Kind::ServiceBinding => "service binding",
+        _ => "service instance",
+    };
+    print(&format!("Abandoned {word}: {name}\n"))?;
     Ok(Exit::Done)
 }
 

@@ -62,15 +62,31 @@ pub(super) async fn until_settled(
     key: &ResourceKey,
     at_least: Seq,
 ) -> Result<(Value, Exit)> {
+    let settled = |document: &Value| match document["status"].as_str() {
+        Some("READY") | None => Some(Exit::Done),
+        Some("ERROR") if !will_go_on(document) => Some(Exit::EndedInError),
+        Some(_) => None,
+    };
+    until(connection, global, key, at_least, settled).await
+}
+
+/// Waits until `ended` says how it ended; returns the resource as it is then.
+pub(super) async fn until(
+    connection: &Connection,
+    global: &Global,
+    key: &ResourceKey,
+    at_least: Seq,
+    ended: impl Fn(&Value) -> Option<Exit>,
+) -> Result<(Value, Exit)> {
     let mut progress = Progress::new();
     let deadline = Instant::now() + global.wait_within();
     loop {
         let document = connection.one(key.kind, &key.name, at_least).await?;
-        match document["status"].as_str() {
-            Some("READY") | None => return Ok((document, Exit::Done)),
-            Some("ERROR") if !will_go_on(&document) => return Ok((document, Exit::EndedInError)),
-            Some(status) => progress.say(describe(key, status, &document)),
+        if let Some(exit) = ended(&document) {
+            return Ok((document, exit));
         }
+        let status = document["status"].as_str().unwrap_or_default();
+        progress.say(describe(key, status, &document));
         pause(deadline, global, &progress).await?;
     }
 }

@@ -1,17 +1,11 @@
-//! Service brokers, classes and instances.
+//! Service brokers, classes, instances and bindings. What is done with them besides is in
+//! `actions`.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use engine_model::{Command, Kind};
+use engine_model::Kind;
 use http::StatusCode;
 
-use crate::app::App;
-use crate::caller::Caller;
 use crate::filter::Field;
-use crate::group::{Group, operate};
-use crate::path::At;
-use crate::table::Place;
+use crate::group::Group;
 
 /// The original had no way to name a broker over its API.
 pub(super) static BROKERS: Group = Group {
@@ -38,13 +32,12 @@ pub(super) static CLASSES: Group = Group {
     }],
 };
 
-/// As ever, an instance is not changed by a `PUT`.
 pub(super) static INSTANCES: Group = Group {
     kind: Kind::ServiceInstance,
     all: "/v1/serviceinstance",
     one: "/v1/serviceinstance/{name}",
     created: Some(StatusCode::CREATED),
-    updated: None,
+    updated: Some(StatusCode::OK),
     deleted: Some(StatusCode::OK),
     filters: &[
         Field {
@@ -58,15 +51,22 @@ pub(super) static INSTANCES: Group = Group {
     ],
 };
 
-pub(super) fn places() -> Vec<Place> {
-    vec![Place::at("/v1/servicebroker/{name}/refresh").post(refresh)]
-}
-
-/// Has a broker's catalog read now.
-async fn refresh(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    At(name): At<String>,
-) -> axum::response::Response {
-    operate(&app, &BROKERS, caller, name, Command::Refresh).await
-}
+/// A binding is not changed: its credentials are rotated, or another one is made.
+pub(super) static BINDINGS: Group = Group {
+    kind: Kind::ServiceBinding,
+    all: "/v1/servicebinding",
+    one: "/v1/servicebinding/{name}",
+    created: Some(StatusCode::CREATED),
+    updated: None,
+    deleted: Some(StatusCode::OK),
+    filters: &[
+        Field {
+            parameter: "instance",
+            field: "instance",
+        },
+        Field {
+            parameter: "state",
+            field: "status",
+        },
+    ],
+};

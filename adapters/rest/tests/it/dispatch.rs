@@ -70,6 +70,11 @@ impl Dispatch {
         self.0.lock().unwrap()
     }
 
+    /// The last question that it was asked.
+    pub(crate) fn last_query(&self) -> Filter {
+        self.state().queries.last().unwrap().filter.clone()
+    }
+
     /// The last command that it was given.
     pub(crate) fn last_command(&self) -> Command {
         self.state().submissions.last().unwrap().command.clone()
@@ -146,6 +151,13 @@ fn decide(state: &mut State, submission: Submission) -> Result<(), Rejection> {
                 .insert(place, document(kind, &key.name, &json!(spec)));
             Ok(())
         }
+        Command::Adopt { spec, .. } => {
+            let spec = json!(engine_model::spec::Spec::ServiceInstance(spec));
+            state
+                .documents
+                .insert(place, document(kind, &key.name, &spec));
+            Ok(())
+        }
         _ if !known => Err(Rejection::new(
             Code::NotFound,
             format!("{kind} {} not found", key.name),
@@ -164,7 +176,7 @@ fn decide(state: &mut State, submission: Submission) -> Result<(), Rejection> {
             state.documents.remove(&place);
             Ok(())
         }
-        Command::Refresh | Command::Retry | Command::Abandon { .. } => Ok(()),
+        Command::Refresh | Command::Retry | Command::Rotate | Command::Abandon { .. } => Ok(()),
     }
 }
 
@@ -239,7 +251,11 @@ fn find(state: &State, query: &Query) -> Result<Vec<Value>, Rejection> {
             Ok(state.runs.values().take(*limit as usize).cloned().collect())
         }
         Filter::Info => Ok(vec![json!({ "publicKey": "k1:AA==" })]),
-        Filter::DeadLetters { .. } | Filter::Revive { .. } | Filter::Rebuild => Ok(vec![]),
+        Filter::DeadLetters { .. }
+        | Filter::Revive { .. }
+        | Filter::Rebuild
+        | Filter::Live { .. }
+        | Filter::Orphans => Ok(vec![]),
     }
 }
 

@@ -30,6 +30,7 @@ fn cases() -> Vec<Case> {
     let secret = json!({ "secrets": { "password": "canary" } });
     let broker = json!({ "url": "http://127.0.0.1:1", "username": "u", "password": "canary" });
     let instance = json!({ "serviceClass": "db", "servicePlan": "small" });
+    let binding = json!({ "serviceInstance": "pg" });
     let function = json!({ "image": "i", "code": "def handle(): pass", "main": "handle" });
     vec![
         case("/v1/function", "Function", function),
@@ -45,9 +46,10 @@ fn cases() -> Vec<Case> {
             ..case("/v1/secret", "Secret", secret)
         },
         case("/v1/servicebroker", "ServiceBroker", broker),
+        case("/v1/serviceinstance", "ServiceInstance", instance),
         Case {
             updated: None,
-            ..case("/v1/serviceinstance", "ServiceInstance", instance)
+            ..case("/v1/servicebinding", "ServiceBinding", binding)
         },
         Case {
             created: 200,

@@ -14,5 +14,6 @@ mod guard;
 mod lists;
 mod runs;
 mod secrets;
+mod services;
 mod serving;
 mod support;

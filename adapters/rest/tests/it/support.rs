@@ -90,6 +90,10 @@ impl House {
         said(self.request(Method::PUT, path).json(&body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Said {
+        said(self.request(Method::PATCH, path).json(&body)).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Said {
         said(self.request(Method::DELETE, path)).await
     }

@@ -8,10 +8,26 @@ use serde_json::Value;
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) cell: fn(&Value) -> String,
+    /// Whether it is left out when it says nothing of any document.
+    pub(super) optional: bool,
 }
 
 const fn column(name: &'static str, cell: fn(&Value) -> String) -> Column {
-    Column { name, cell }
+    let optional = false;
+    Column {
+        name,
+        cell,
+        optional,
+    }
+}
+
+const fn optional(name: &'static str, cell: fn(&Value) -> String) -> Column {
+    let optional = true;
+    Column {
+        name,
+        cell,
+        optional,
+    }
 }
 
 const NAME: Column = column("Name", |d| text(&d["name"]));
@@ -66,17 +82,23 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
         Kind::ServiceBroker => vec![
             NAME,
             column("URL", |d| text(&d["url"])),
+            column("Scope", |d| text(&d["scope"])),
             column("Classes", |d| lines(&d["serviceClasses"])),
+            column("Circuit", |d| circuit(&d["circuit"])),
             STATUS,
         ],
         Kind::ServiceClass => vec![
             NAME,
             column("Broker", |d| text(&d["broker"])),
+            optional("Organization", |d| text(&d["organization"])),
             column("Bindable", |d| (d["bindable"] == true).to_string()),
             column("Plans", |d| {
                 let plans = d["plans"].as_array().into_iter().flatten();
                 plans
-                    .map(|plan| text(&plan["name"]))
+                    .map(|plan| match plan["gone"] == true {
+                        true => format!("{} (gone)", text(&plan["name"])),
+                        false => text(&plan["name"]),
+                    })
                     .collect::<Vec<_>>()
                     .join("\n")
             }),
@@ -88,11 +110,45 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
             column("Plan", |d| text(&d["servicePlan"])),
             column("Provisioned", |d| (d["provisioned"] == true).to_string()),
             column("Bound", |d| (d["bound"] == true).to_string()),
+            optional("Update", update),
+            optional("Dashboard", |d| text(&d["dashboardUrl"])),
             STATUS,
         ],
-        Kind::ServiceBinding | Kind::Application | Kind::Organization | Kind::ServiceAccount => {
+        Kind::ServiceBinding => vec![
+            NAME,
+            column("Instance", |d| text(&d["instance"])),
+            optional("Function", |d| text(&d["function"])),
+            column("Bound", |d| (d["bound"] == true).to_string()),
+            optional("Expires", |d| date(&d["expiresAt"])),
+            optional("Rotation", |d| text(&d["rotation"]["state"])),
+            STATUS,
+            CREATED,
+        ],
+        Kind::Application | Kind::Organization | Kind::ServiceAccount => {
             vec![NAME, STATUS, CREATED]
         }
+    }
+}
+
+/// Whether a broker is asked, or until when it is not.
+fn circuit(circuit: &Value) -> String {
+    match circuit["until"].as_i64() {
+        None => "closed".into(),
+        Some(_) => format!("open until {}", date(&circuit["until"])),
+    }
+}
+
+/// An update that has not succeeded, or one that is offered.
+fn update(document: &Value) -> String {
+    let update = &document["update"];
+    let to = ["servicePlan", "maintenanceVersion"]
+        .iter()
+        .find_map(|field| update[*field].as_str());
+    let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+    match (update["state"].as_str(), &document["upgradeAvailable"]) {
+        (Some(state), _) => format!("{state}{to}"),
+        (None, Value::String(version)) => format!("{version} is offered"),
+        (None, _) => String::new(),
     }
 }
 
