@@ -30,8 +30,6 @@ pub(super) const BUSY_MS: i64 = 1_200_000;
 pub(super) const BROKERS: usize = 3;
 pub(super) const SECRETS: usize = 2;
 const INSTANCES: usize = 6;
-/// Whether the adapter knows updates.
-const UPDATES: bool = false;
 
 pub(super) fn key(kind: Kind, name: &str) -> ResourceKey {
     let org = OrgName::new("acme").expect("a fixed name is one");
@@ -108,7 +106,7 @@ fn of_instance(rng: &mut Rng) -> (ResourceKey, Command) {
         0..10 => Command::Create(instance(rng)),
         10..15 => delete(rng),
         15..18 => Command::Retry,
-        18 if UPDATES => Command::Update(instance(rng)),
+        18 => Command::Update(instance(rng)),
         _ => Command::Abandon {
             reason: "its broker is lost".into(),
         },

@@ -109,11 +109,12 @@ impl Asked {
     }
 }
 
-/// Whether two orders are the same but for what a secret gives: one that is changed while its
-/// request is under way changes the repeat of the request.
+/// Whether two orders are the same but for the plan and what a secret gives: what is changed while
+/// a request waits to be repeated changes the repeat.
 pub(super) fn alike(one: &Value, other: &Value) -> bool {
     let bare = |order: &Value| {
         let mut order = order.clone();
+        order[1] = Value::Null;
         if let Some(parameters) = order[2].as_object_mut() {
             parameters.remove("token");
         }
