@@ -6,6 +6,7 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adapter_kit::{
@@ -164,6 +165,9 @@ impl Client {
     }
 }
 
+/// How long an answer may be on its way after the connection is there again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A request that is stored.
 struct Sent {
     seq: Seq,
@@ -234,29 +238,36 @@ impl Commands for Client {
         } = submission;
         let until = Instant::now() + self.within;
         let mut waiting = self.replies.wait();
+        let inbox = Some(waiting.inbox().to_owned());
         let text = id.to_string();
         let headers = |message: String| {
             let kind = kind_of(&command).to_owned();
-            let inbox = Some(waiting.inbox().to_owned());
+            let inbox = inbox.clone();
             let mut headers = request_headers(message, &text, kind, &actor.0, inbox);
             headers.push((COMMAND_ID, text.clone()));
             headers
         };
         let subject = subject::command(&key);
-        match self
-            .ask(&subject, headers, text.clone(), json(&command), until)
-            .await
-        {
-            Ok(_) => {}
-            Err(ClientError::Rejected(rejection)) => {
-                return Ok(Reply::Rejected {
-                    command: id,
-                    rejection,
-                });
+        let message = loop {
+            let connection = self.connection();
+            match self
+                .ask(&subject, headers, text.clone(), json(&command), until)
+                .await
+            {
+                Ok(_) => {}
+                Err(ClientError::Rejected(rejection)) => {
+                    return Ok(Reply::Rejected {
+                        command: id,
+                        rejection,
+                    });
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        }
-        let message = answer(&mut waiting, until, self.within).await?;
+            let answered = self.answer_on(connection, &mut waiting, until, self.within);
+            if let Some(message) = answered.await? {
+                break message;
+            }
+        };
         serde_json::from_slice(&message.payload).map_err(|_| garbled("reply"))
     }
 }
@@ -297,9 +308,15 @@ impl Runs for Client {
                 seq: sent.seq,
             });
         };
-        self.ask(&subject, headers, text.clone(), body, until)
-            .await?;
-        let message = answer(waiting, until, within).await?;
+        let message = loop {
+            let connection = self.connection();
+            self.ask(&subject, headers, text.clone(), body.clone(), until)
+                .await?;
+            let answered = self.answer_on(connection, waiting, until, within);
+            if let Some(message) = answered.await? {
+                break message;
+            }
+        };
         run_outcome(&message.payload)
     }
 }
@@ -322,16 +339,35 @@ fn run_outcome(body: &[u8]) -> Result<RunTicket, ClientError> {
 impl Queries for Client {
     async fn query(&self, query: Query) -> Result<Answer, ClientError> {
         let until = Instant::now() + self.within;
+        loop {
+            if let Some(answer) = self.query_once(&query, until).await? {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Asks the views; nothing when the connection was lost meanwhile, and perhaps the answer.
+    async fn query_once(
+        &self,
+        query: &Query,
+        until: Instant,
+    ) -> Result<Option<Answer>, ClientError> {
+        let connection = self.connection();
         let mut waiting = self.replies.wait();
         let inbox = waiting.inbox().to_owned();
         let sent = self
             .link
             .client
-            .publish_with_reply(subject::QUERY, inbox, json(&query));
+            .publish_with_reply(subject::QUERY, inbox, json(query));
         sent.await.map_err(unreachable)?;
         let mut parts = Vec::new();
         loop {
-            let message = answer(&mut waiting, until, self.within).await?;
+            let answered = self.answer_on(connection, &mut waiting, until, self.within);
+            let Some(message) = answered.await? else {
+                return Ok(None);
+            };
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(unreachable("no engine answers queries there"));
             }
@@ -346,7 +382,36 @@ impl Queries for Client {
         }
         let answer: Result<Answer, Rejection> =
             serde_json::from_slice(&parts.concat()).map_err(|_| garbled("answer"))?;
-        answer.map_err(ClientError::Rejected)
+        answer.map(Some).map_err(ClientError::Rejected)
+    }
+
+    /// Counts the connections to the server so far.
+    fn connection(&self) -> u64 {
+        let statistics = self.link.client.statistics();
+        statistics.connects.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer. An answer travels once, and to nobody while the connection is lost:
+    /// after `connection` has given way to another one, and nothing has come for a moment, there
+    /// is nothing, and it is for the caller to ask again.
+    async fn answer_on(
+        &self,
+        connection: u64,
+        waiting: &mut Waiting,
+        until: Instant,
+        within: Duration,
+    ) -> Result<Option<Message>, ClientError> {
+        loop {
+            let moment = (Instant::now() + ASK_AGAIN).min(until);
+            match answer(waiting, moment, within).await {
+                Err(ClientError::Timeout(_)) if moment < until => {
+                    if self.connection() != connection {
+                        return Ok(None);
+                    }
+                }
+                answered => return answered.map(Some),
+            }
+        }
     }
 }
 

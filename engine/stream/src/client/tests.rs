@@ -465,3 +465,50 @@ async fn an_engine_may_do_all_that_the_log_needs() {
     let letters = log.dead_letters(1).await.unwrap();
     log.revive(letters[0].seq).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_command_whose_answer_was_lost_with_the_connection_is_asked_again_under_its_id() {
+    let mut server = TestServer::start();
+    let log = JetStream::open(&server.connection(), Settings::default())
+        .await
+        .unwrap();
+    let client = Client::connect(&server.connection(), PATIENCE)
+        .await
+        .unwrap();
+    let mut commands = log.commands().await.unwrap();
+    let asking = tokio::spawn(async move { client.submit(submission(1)).await });
+    let first = commands.pull(1).await.unwrap().remove(0);
+    let id = first.item.unwrap().id;
+    first.ack.ack().await.unwrap();
+    log.flush().await.unwrap();
+    server.restart();
+    let answering = async {
+        loop {
+            // The consumer may need a moment to be back.
+            let Ok(mut deliveries) = commands.pull(1).await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Some(delivery) = deliveries.pop() else {
+                continue;
+            };
+            let command = delivery.item.unwrap();
+            assert_eq!(command.id, id, "the same command");
+            let reply = Reply::Done {
+                command: command.id,
+                seq: Seq(7),
+            };
+            log.answer(Some(&command.key.org), command.reply_to.as_deref(), &reply)
+                .await
+                .unwrap();
+            delivery.ack.ack().await.unwrap();
+            return;
+        }
+    };
+    timeout(PATIENCE, answering).await.unwrap();
+    let answered = timeout(PATIENCE, asking).await.unwrap().unwrap();
+    assert!(
+        matches!(answered, Ok(Reply::Done { seq: Seq(7), .. })),
+        "{answered:?}"
+    );
+}
