@@ -65,6 +65,7 @@ fn found(
         Verdict::Rejected { reason }
         | Verdict::Busy { reason, .. }
         | Verdict::Again { reason, .. }
+        | Verdict::Doubt { reason }
         | Verdict::NotSent { reason }
         | Verdict::Unknown { reason, .. } => reason,
     };

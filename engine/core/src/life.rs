@@ -62,6 +62,8 @@ pub(crate) enum Stage<A, M> {
         attempt: Attempt<A>,
         reason: Box<str>,
         left: Left,
+        /// Whether it is made anew without being asked.
+        again: bool,
     },
     /// It could not be made, and what may have been left is being removed.
     Orphaned {
@@ -69,6 +71,8 @@ pub(crate) enum Stage<A, M> {
         reason: Box<str>,
         sure_at: Timestamp,
         removal: Operation,
+        /// Whether it is made anew without being asked.
+        again: bool,
     },
     /// It is to go, and waits for what must go first.
     Deleting { past: Option<(Attempt<A>, Past<M>)> },
@@ -137,6 +141,7 @@ pub(crate) enum Change<A, M> {
         request: RequestId,
         reason: String,
         orphan: bool,
+        again: bool,
     },
     DeleteRequested,
     RemovalRequested {

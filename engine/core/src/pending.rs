@@ -378,11 +378,15 @@ fn binding_life(
         &secret_parameters,
         |schemas| schemas.bind.clone(),
     );
+    let retrievable = decide::update::class_of(world, &owner, instance)
+        .is_some_and(|class| class.offering.bindings_retrievable);
     Some(Effect::Bind {
         target,
         call,
         binding,
         predecessor,
+        retrievable,
+        repeat: false,
         parameters: state.wish.parameters.value(),
         secret_parameters,
         schema,

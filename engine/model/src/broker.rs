@@ -135,6 +135,12 @@ pub enum Verdict<T> {
         /// Whether the catalog is to be read before the repeat.
         stale_catalog: bool,
     },
+    /// It is there, and what the broker gave for it cannot be trusted: it answered a repeat of a
+    /// request whose first answer was lost. To be removed, and made anew under another id.
+    Doubt {
+        /// For a person, bounded.
+        reason: String,
+    },
     /// Nothing was sent: refused, no such host, 408. Repeat under the same id.
     NotSent {
         /// For a person, bounded.

@@ -247,6 +247,10 @@ pub enum Effect {
         binding: BindingId,
         /// The binding that it takes the place of (section Binding Rotation).
         predecessor: Option<BindingId>,
+        /// Whether the broker offers to look at bindings.
+        retrievable: bool,
+        /// Whether it may have been sent before: set by who performs it.
+        repeat: bool,
         /// Parameters; null for none.
         parameters: Value,
         /// Secrets to merge into the parameters, later ones winning.

@@ -97,6 +97,7 @@ pub(crate) async fn look(fold: &Fold, hands: &Hands, due: &Due) -> Result<(), La
         actor: Actor::engine(),
         correlation: due.key.to_string(),
         cause: Cause::Alarm,
+        repeat: false,
     };
     if effects.is_empty() {
         return hands.due(due, &ctx).await;

@@ -31,6 +31,8 @@ pub struct Context {
     pub correlation: String,
     /// What its outcome is recorded as an outcome of.
     pub cause: Cause,
+    /// Whether it may have been performed before, by a node that died over it.
+    pub repeat: bool,
 }
 
 /// What a node can do.
@@ -129,6 +131,8 @@ impl Hands {
             });
         };
         let what = word(effect);
+        let told = ctx.repeat.then(|| repeated(effect)).flatten();
+        let effect = told.as_ref().unwrap_or(effect);
         hold::at("before", what).await;
         let performed = performer.perform(id, &ctx.key, effect).await;
         let recorded = match performed {
@@ -209,6 +213,18 @@ impl Hands {
             Err(LedgerError::Log(error)) => Err(from_log(error)),
             Err(error @ LedgerError::Stopping) => Err(later(&error)),
         }
+    }
+}
+
+/// The effect, if it bears that it may have been performed before.
+fn repeated(effect: &Effect) -> Option<Effect> {
+    let mut told = effect.clone();
+    match &mut told {
+        Effect::Bind { repeat, .. } => {
+            *repeat = true;
+            Some(told)
+        }
+        _ => None,
     }
 }
 
@@ -426,6 +442,7 @@ mod tests {
             actor: Actor("alice".into()),
             correlation: String::new(),
             cause: Cause::Alarm,
+            repeat: false,
         };
         let id = EffectId {
             seq: Seq(1),

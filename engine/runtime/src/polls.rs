@@ -107,6 +107,7 @@ async fn look(fold: &Fold, hands: &Hands, key: &ResourceKey, request: RequestId,
         actor: Actor::engine(),
         correlation: key.to_string(),
         cause: Cause::Alarm,
+        repeat: false,
     };
     for effect in &effects {
         // Each poll is a request of its own to the broker.

@@ -73,8 +73,10 @@ async fn handle(role: Role, fold: &Fold, hands: &Hands, delivery: Delivery<Recor
     let Delivery {
         item: recorded,
         ack,
+        deliveries,
         ..
     } = delivery;
+    let repeat = deliveries > 1;
     let outstanding = async {
         // All up to here, not only this resource: what it waits for may have changed on another
         // node just before, and each of two reactors must not leave the word to the other.
@@ -83,7 +85,7 @@ async fn handle(role: Role, fold: &Fold, hands: &Hands, delivery: Delivery<Recor
         let mine = effects
             .into_iter()
             .filter(|(_, effect)| effect.role() == role);
-        join_all(mine.map(|(id, effect)| one(hands, &recorded, id, effect))).await
+        join_all(mine.map(|(id, effect)| one(hands, &recorded, id, effect, repeat))).await
     };
     tokio::pin!(outstanding);
     let results = loop {
@@ -114,6 +116,7 @@ async fn one(
     recorded: &Recorded,
     id: EffectId,
     effect: Effect,
+    repeat: bool,
 ) -> Result<(), Later> {
     let ctx = Context {
         key: recorded.commit.key.clone(),
@@ -123,6 +126,7 @@ async fn one(
             seq: id.seq,
             index: id.index,
         },
+        repeat,
     };
     hands.perform(id, &effect, &ctx).await
 }

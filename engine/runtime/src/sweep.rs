@@ -79,6 +79,7 @@ async fn perform(
         actor: Actor::engine(),
         correlation: key.to_string(),
         cause: Cause::Alarm,
+        repeat: true,
     };
     let seq = fold.read(|world| world.last_seq(key));
     for (index, effect) in (0..).zip(&effects) {

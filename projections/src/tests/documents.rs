@@ -98,6 +98,7 @@ fn a_failed_binding_makes_its_instance_fail_with_the_reason() {
                     request: request(2),
                     reason: "quota exceeded".into(),
                     orphan: false,
+                    again: false,
                 },
             );
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adapter_kit::{Later, Plain};
 use engine_model::broker::{self as model, BoundCredentials};
 use engine_model::{
-    BindingId, BindingOutcome, Effect, EffectId, ServiceCall, ServiceTarget, Timestamp,
+    BindingId, BindingOutcome, Effect, EffectId, RequestId, ServiceCall, ServiceTarget, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -39,6 +39,8 @@ impl Services {
                 call,
                 binding,
                 predecessor,
+                retrievable,
+                repeat,
                 parameters,
                 secret_parameters,
                 schema,
@@ -50,7 +52,10 @@ impl Services {
                     secret_parameters,
                     schema,
                 };
-                let verdict = self.bind(asked, *binding, *predecessor).await?;
+                let mut verdict = self.bind(asked, *binding, *predecessor).await?;
+                if *repeat && matches!(verdict, model::Verdict::Done(_)) {
+                    verdict = self.doubt(target, call, *binding, *retrievable).await?;
+                }
                 let request = call.request;
                 Ok(BindingOutcome::BindAnswered { request, verdict })
             }
@@ -109,6 +114,42 @@ impl Services {
         match settled {
             Ok(bound) => self.keep(binding, &bound).await,
             Err(verdict) => Ok(verdict),
+        }
+    }
+
+    /// A repeat was answered with credentials: they need not be those of the binding that is
+    /// there. What the broker says when it is asked for that one counts, if it can be asked.
+    async fn doubt(
+        &self,
+        target: &ServiceTarget,
+        call: &ServiceCall,
+        binding: BindingId,
+        retrievable: bool,
+    ) -> Result<model::Verdict<BoundCredentials>, Later> {
+        let doubt = |why: &str| model::Verdict::Doubt {
+            reason: format!(
+                "an earlier request may have been carried out and its answer lost, and {why}: it \
+                 is unbound and bound anew"
+            ),
+        };
+        if !retrievable {
+            return Ok(doubt("the broker does not offer to look at bindings"));
+        }
+        let line = match self.line(target, call, false).await {
+            Ok(line) => line,
+            Err(obstacle) => return obstacle.verdict(),
+        };
+        let (instance, id) = (Id::from(call.instance.0), Id::from(binding.0));
+        let fetching = RequestId::derived(format_args!("{} fetch", call.request));
+        let answer = line
+            .client
+            .fetch_binding(&named(call, fetching), &instance, &id, &offer(call))
+            .await;
+        let settled = line.settle::<_, ()>(answer);
+        drop(line);
+        match settled {
+            Ok(bound) => self.keep(binding, &bound).await,
+            Err(_) => Ok(doubt("the broker does not show the binding")),
         }
     }
 

@@ -98,6 +98,7 @@ pub(super) fn reason(verdict: Verdict<()>) -> String {
         Verdict::Rejected { reason }
         | Verdict::Busy { reason, .. }
         | Verdict::Again { reason, .. }
+        | Verdict::Doubt { reason }
         | Verdict::NotSent { reason }
         | Verdict::Unknown { reason, .. } => reason,
         Verdict::Done(()) | Verdict::Accepted { .. } | Verdict::Gone => {

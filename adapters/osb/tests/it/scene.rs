@@ -113,6 +113,8 @@ impl Scene {
             call: self.call.clone(),
             binding: self.binding,
             predecessor: None,
+            retrievable: true,
+            repeat: false,
             parameters: Value::Null,
             secret_parameters: Vec::new(),
             schema: Value::Null,

@@ -248,6 +248,43 @@ async fn parameters_that_do_not_fit_never_leave() {
 }
 
 #[tokio::test]
+async fn what_a_repeated_bind_gives_is_taken_from_a_look_at_the_binding_or_doubted() {
+    let scene = Scene::new(Pace::Sync).await;
+    provisioned(scene.perform(&scene.provision()).await.unwrap());
+    let Verdict::Done(first) = bound(scene.perform(&scene.bind()).await.unwrap()) else {
+        panic!("it is bound")
+    };
+    let repeated = |can_look: bool| {
+        let mut effect = scene.bind();
+        let Effect::Bind {
+            repeat,
+            retrievable,
+            ..
+        } = &mut effect
+        else {
+            unreachable!()
+        };
+        (*repeat, *retrievable) = (true, can_look);
+        effect
+    };
+    let looked = bound(scene.perform(&repeated(true)).await.unwrap());
+    let Verdict::Done(looked) = looked else {
+        panic!("{looked:?}")
+    };
+    assert_eq!(scene.opened(&looked).await, scene.opened(&first).await);
+    let last = scene.fake.requests().pop().unwrap();
+    assert_eq!(
+        (last.on, last.method.as_str()),
+        (Some(On::FetchBinding), "GET")
+    );
+    let doubted = bound(scene.perform(&repeated(false)).await.unwrap());
+    assert!(matches!(doubted, Verdict::Doubt { .. }), "{doubted:?}");
+    scene.fake.script(On::FetchBinding, [Fault::say(404, "{}")]);
+    let doubted = bound(scene.perform(&repeated(true)).await.unwrap());
+    assert!(matches!(doubted, Verdict::Doubt { .. }), "{doubted:?}");
+}
+
+#[tokio::test]
 async fn doubts_and_waits_reach_the_engine() {
     let scene = Scene::new(Pace::Sync).await;
     let faults = [

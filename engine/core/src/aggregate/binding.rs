@@ -270,6 +270,7 @@ impl Binding {
                     request: *request,
                     reason: reason.clone(),
                     orphan: *orphan,
+                    again: false,
                 };
                 let life = next.evolve(failed, scene.at)?.ok_or(())?;
                 if *orphan {

@@ -392,6 +392,7 @@ fn change(
             request,
             reason,
             orphan,
+            again: false,
         },
         InstanceEvent::DeleteRequested => Change::DeleteRequested,
         InstanceEvent::DeprovisionRequested { request, attempt } => Change::RemovalRequested {
@@ -488,6 +489,7 @@ pub(crate) fn event(
             request,
             reason,
             orphan,
+            ..
         } => InstanceEvent::ProvisionFailed {
             request,
             reason,

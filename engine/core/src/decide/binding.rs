@@ -14,10 +14,13 @@ use super::{Ask, Decision, rotate, update};
 use crate::aggregate::Scene;
 use crate::aggregate::binding::{self, Binding, BindingChange, Telling, Which};
 use crate::aggregate::instance::Instance;
-use crate::life::{self, Attempt, Change, Retry, Stage};
+use crate::life::{self, Attempt, Change, Left, Retry, Stage};
 use crate::refuse;
 use crate::schema;
 use crate::world::World;
+
+/// How often a binding is asked for in all, before a person is asked instead.
+const ATTEMPTS_MAX: u32 = 10;
 
 pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
     match ask.command {
@@ -331,6 +334,19 @@ fn onward(
     }
     let in_use = |change| told(world, key, binding, Which::InUse, change, now);
     if matches!(life.stage, Stage::Waiting) {
+        let number = life.attempts + 1;
+        let asked = may_bind(world, key, binding, &owner, instance)
+            .then(|| in_use(Change::Requested(attempt(instance, binding, number))));
+        return asked.into_iter().collect();
+    }
+    // Its credentials could not be trusted, and what bore them is gone.
+    if let Stage::Failed {
+        left: Left::Nothing,
+        again: true,
+        ..
+    } = life.stage
+        && life.attempts < ATTEMPTS_MAX
+    {
         let number = life.attempts + 1;
         let asked = may_bind(world, key, binding, &owner, instance)
             .then(|| in_use(Change::Requested(attempt(instance, binding, number))));

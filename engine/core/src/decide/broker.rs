@@ -37,7 +37,7 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         }
         Command::Refresh => {
             ask.must_be_there()?;
-            BrokerEvent::RefreshRequested
+            return Ok(by_hand(ask));
         }
         Command::Retry => {
             ask.must_be_there()?;
@@ -47,7 +47,7 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             if !failed {
                 return Err(refuse::not_ready(ask.key, "nothing has failed"));
             }
-            BrokerEvent::RefreshRequested
+            return Ok(by_hand(ask));
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
         Command::Create(_)
@@ -59,6 +59,17 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         }
     };
     Ok(Decision::of(ask.key, vec![Event::ServiceBroker(event)]))
+}
+
+/// Someone wants the broker to be asked now: an open circuit is no reason not to.
+fn by_hand(ask: &Ask<'_>) -> Decision {
+    let open = ask
+        .world
+        .broker(ask.key)
+        .is_some_and(|broker| broker.circuit.is_some());
+    let closed = open.then_some(BrokerEvent::CircuitClosed);
+    let events = closed.into_iter().chain([BrokerEvent::RefreshRequested]);
+    Decision::of(ask.key, events.map(Event::ServiceBroker).collect())
 }
 
 /// The organization whose brokers may serve all others.

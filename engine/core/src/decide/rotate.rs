@@ -111,6 +111,7 @@ fn cut_short(
         request: op.request,
         reason: "the binding is being deleted".to_owned(),
         orphan: true,
+        again: false,
     };
     (!waits).then(|| told(world, key, binding, Which::Next, failed, now))
 }
@@ -224,6 +225,13 @@ pub(super) fn drained_at(
 /// When the credentials in use are to be replaced.
 pub(crate) fn renewal(binding: &Binding) -> Option<Timestamp> {
     let bound = binding.bound()?;
+    let failed = binding
+        .turnover
+        .as_ref()
+        .and_then(|turnover| turnover.failed.as_ref());
+    if let Some(failed) = failed {
+        return Some(failed.next_at);
+    }
     let since = binding.bound_at;
     let lifetime = bound.expires_at.map(|at| at.since_ms(since).max(0));
     let at = match (bound.renew_before, lifetime) {
@@ -234,12 +242,7 @@ pub(crate) fn renewal(binding: &Binding) -> Option<Timestamp> {
         (None, None) => return None,
     };
     let soonest = since.plus_ms(lifetime.map_or(3_600_000, |ms| ms / 2).max(RENEWAL_MS_MIN));
-    let again = binding
-        .turnover
-        .as_ref()
-        .and_then(|turnover| turnover.failed.as_ref());
-    let at = at.max(soonest);
-    Some(again.map_or(at, |failed| at.max(failed.next_at)))
+    Some(at.max(soonest))
 }
 
 /// When a binding is to be looked at because of what is beside it.

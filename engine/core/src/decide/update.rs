@@ -351,7 +351,7 @@ pub(super) fn answered(
             next_at: pace::poll_at(now, op.since, now.plus_ms(limit_ms), *retry_after_ms),
         }],
         Verdict::Gone => failed("the broker answered 410 Gone to an update"),
-        Verdict::Rejected { reason } => failed(reason),
+        Verdict::Rejected { reason } | Verdict::Doubt { reason } => failed(reason),
         Verdict::Unknown { reason, .. } => failed(&format!(
             "{reason}; whether the broker has applied it is not known: look with `dispatch get \
              serviceinstance --live`"

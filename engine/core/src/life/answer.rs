@@ -34,7 +34,10 @@ pub(crate) fn answered<A, M, T>(
 ) -> Changes<A, M> {
     let exists = matches!(
         verdict,
-        Verdict::Done(_) | Verdict::Accepted { .. } | Verdict::Unknown { orphan: true, .. }
+        Verdict::Done(_)
+            | Verdict::Accepted { .. }
+            | Verdict::Doubt { .. }
+            | Verdict::Unknown { orphan: true, .. }
     );
     match &life.stage {
         Stage::Creating { attempt, op } if op.request == request => {
@@ -96,12 +99,19 @@ fn first_answer<A, M, T>(
             request,
             reason: reason.to_owned(),
             orphan,
+            again: false,
         }]
     };
     match (&op.step, verdict) {
         (_, Verdict::Done(given)) => vec![Change::Made {
             request,
             made: made(given),
+        }],
+        (Step::Asked | Step::Delayed { .. }, Verdict::Doubt { reason }) => vec![Change::Failed {
+            request,
+            reason: reason.clone(),
+            orphan: true,
+            again: true,
         }],
         // A second answer to a request that is being polled: the poll knows better.
         (Step::Polling { .. } | Step::Failed { .. }, _) => Vec::new(),
@@ -173,7 +183,9 @@ pub(crate) fn removal_answered<A, M, T>(
         }
         (
             Step::Asked | Step::Delayed { .. },
-            Verdict::Rejected { reason } | Verdict::Unknown { reason, .. },
+            Verdict::Rejected { reason }
+            | Verdict::Doubt { reason }
+            | Verdict::Unknown { reason, .. },
         ) => vec![removal.failed(reason, now)],
         (
             Step::Asked | Step::Delayed { .. },
@@ -194,6 +206,7 @@ fn verdict_reason<T>(verdict: &Verdict<T>) -> &str {
         | Verdict::Busy { reason, .. }
         | Verdict::Again { reason, .. }
         | Verdict::NotSent { reason }
+        | Verdict::Doubt { reason }
         | Verdict::Unknown { reason, .. } => reason,
         Verdict::Done(_) | Verdict::Accepted { .. } | Verdict::Gone => "",
     }
@@ -257,6 +270,7 @@ pub(crate) fn polled<A, M>(
                         request,
                         reason,
                         orphan,
+                        again: false,
                     };
                     ended(life, id, how)
                 }
@@ -299,6 +313,7 @@ fn creation_polled<A, M>(
                 request,
                 reason: reason.clone(),
                 orphan: true,
+                again: false,
             }];
         }
         Progress::InProgress { .. }
@@ -311,6 +326,7 @@ fn creation_polled<A, M>(
             request,
             reason: overdue(attempt.limit_ms),
             orphan: true,
+            again: false,
         }];
     }
     progressed(op, attempt.limit_ms, progress, now)
@@ -564,6 +580,7 @@ fn delayed<A, M, T>(op: &Operation, verdict: &Verdict<T>, now: Timestamp) -> Cha
         | Verdict::Accepted { .. }
         | Verdict::Gone
         | Verdict::Rejected { .. }
+        | Verdict::Doubt { .. }
         | Verdict::Unknown { .. } => return Vec::new(),
     };
     let delays = op.delays().saturating_add(1);

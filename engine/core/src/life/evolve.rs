@@ -69,6 +69,7 @@ impl<A, M> Life<A, M> {
                     attempt,
                     reason,
                     left,
+                    again,
                 },
                 Change::RemovalRequested { request, number },
             ) => {
@@ -83,6 +84,7 @@ impl<A, M> Life<A, M> {
                     reason,
                     sure_at,
                     removal: Operation::asked(request, at),
+                    again,
                 }
             }
             (
@@ -90,6 +92,7 @@ impl<A, M> Life<A, M> {
                     attempt,
                     reason,
                     sure_at,
+                    again,
                     ..
                 },
                 Change::RemovalRequested { request, number },
@@ -99,6 +102,7 @@ impl<A, M> Life<A, M> {
                     attempt,
                     reason,
                     sure_at,
+                    again,
                     removal: Operation::asked(request, at),
                 }
             }
@@ -135,13 +139,17 @@ impl<A, M> Life<A, M> {
             }
             (
                 Stage::Orphaned {
-                    attempt, reason, ..
+                    attempt,
+                    reason,
+                    again,
+                    ..
                 },
                 Change::OrphanRemoved { .. },
             ) => Stage::Failed {
                 attempt,
                 reason,
                 left: Left::Nothing,
+                again,
             },
             (
                 Stage::Orphaned {
@@ -151,12 +159,14 @@ impl<A, M> Life<A, M> {
                     attempt,
                     reason,
                     left: Left::Orphan { .. },
+                    ..
                 },
                 Change::OrphanAbandoned { .. },
             ) => Stage::Failed {
                 attempt,
                 reason,
                 left: Left::Nothing,
+                again: false,
             },
             (Stage::Removing { .. }, Change::Removed { .. }) => return Ok(None),
             (
@@ -177,12 +187,14 @@ impl<A, M> Life<A, M> {
                     reason,
                     sure_at,
                     removal,
+                    again,
                 },
                 change,
             ) => Stage::Orphaned {
                 attempt,
                 reason,
                 sure_at,
+                again,
                 removal: removing(removal, change, at)?,
             },
             (
@@ -235,6 +247,7 @@ fn creating<A, M>(
             request,
             reason,
             orphan,
+            again,
         } if request == op.request => {
             let left = if attempt.existing {
                 Left::Nothing
@@ -248,6 +261,7 @@ fn creating<A, M>(
                 attempt,
                 reason: reason.into(),
                 left,
+                again,
             });
         }
         Change::DeleteRequested if attempt.existing => {

@@ -219,3 +219,42 @@ fn what_a_binding_may_have_left_can_be_given_up_on_record() {
     );
     platform.check();
 }
+
+#[test]
+fn credentials_that_cannot_be_trusted_are_unbound_and_bound_anew_without_being_asked() {
+    let mut platform = Platform::with_broker();
+    platform.outside.moods(&[Mood::Sync, Mood::Doubtful]);
+    platform.must(key(Kind::ServiceInstance, "pg"), create(instance_spec()));
+    platform.run();
+    assert_eq!(
+        platform.status(Kind::ServiceInstance, "pg"),
+        (Status::Ready, vec![])
+    );
+    assert_eq!(
+        platform.history(Kind::ServiceBinding, "pg"),
+        [
+            "Created",
+            "BindRequested",
+            "BindFailed",
+            "UnbindRequested",
+            "OrphanRemoved",
+            "BindRequested",
+            "Bound"
+        ]
+    );
+    assert_eq!(platform.outside.bindings.len(), 1);
+    platform.outside.default = Mood::Doubtful;
+    platform.must(
+        key(Kind::ServiceBinding, "more"),
+        create(binding_spec("pg")),
+    );
+    platform.pass(600_000);
+    assert_eq!(
+        platform.status(Kind::ServiceBinding, "more").0,
+        Status::Error
+    );
+    let asked = platform.history(Kind::ServiceBinding, "more");
+    let asked = asked.iter().filter(|name| *name == "BindRequested").count();
+    assert_eq!(asked, 10, "and not for ever");
+    platform.check();
+}

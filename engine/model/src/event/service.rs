@@ -392,6 +392,9 @@ pub enum BindingEvent {
         reason: String,
         /// Whether something may exist at the broker all the same.
         orphan: bool,
+        /// Whether it is bound anew once that is removed, without being asked.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// The broker is about to be asked for new credentials; those that are there are still used.
     RotateRequested {

@@ -141,6 +141,9 @@ impl<T: Send> MemoryInbox<T> {
                 .timers
                 .replace(&subject, std::collections::HashMap::new(), body, at);
         }
+        drop(world);
+        // Whoever waits for alarms need not be the one who took them from the wheel.
+        shared.changed.notify_waiters();
     }
 }
 

@@ -174,7 +174,6 @@ pub(crate) fn story_13_a_bind_that_is_late_is_removed_and_another_try_has_anothe
 
 /// 14: the answer to a bind is lost, and a repeat is answered with a password that does not work.
 #[test]
-#[ignore = "the answer to a repeated bind is taken for the first one's"]
 pub(crate) fn story_14_a_password_that_a_repeat_makes_up_is_not_handed_out() {
     let mut bed = Bed::start();
     bed.broker.script(

@@ -88,8 +88,6 @@ pub(crate) fn a_rotation_that_fails_changes_nothing_and_succeeds_before_they_exp
 
 /// The same for credentials that never expire: a person was told when it is tried again.
 #[test]
-#[ignore = "the status says when a failed rotation is tried again, and of credentials that never \
-            expire it is not"]
 pub(crate) fn a_rotation_that_fails_is_tried_again_when_the_status_says_so() {
     let bed = rotatable();
     let (old, first) = rotation_fails(&bed);

@@ -90,10 +90,12 @@ pub(super) fn change(event: &BindingEvent, scene: &Scene<'_>) -> Option<BindingC
             request,
             reason,
             orphan,
+            again,
         } => Change::Failed {
             request,
             reason,
             orphan,
+            again,
         },
         BindingEvent::DeleteRequested => Change::DeleteRequested,
         BindingEvent::UnbindRequested {
@@ -199,6 +201,7 @@ pub(crate) fn event(change: BindingChange, telling: Telling) -> BindingEvent {
             request,
             reason,
             orphan,
+            ..
         } if which == Which::Next => BindingEvent::RotateFailed {
             request,
             reason,
@@ -210,10 +213,12 @@ pub(crate) fn event(change: BindingChange, telling: Telling) -> BindingEvent {
             request,
             reason,
             orphan,
+            again,
         } => BindingEvent::BindFailed {
             request,
             reason,
             orphan,
+            again,
         },
         Change::DeleteRequested => BindingEvent::DeleteRequested,
         Change::RemovalRequested { request, number } => BindingEvent::UnbindRequested {

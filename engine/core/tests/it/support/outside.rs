@@ -33,6 +33,8 @@ pub(crate) enum Mood {
     Again { stale: bool },
     /// Nothing was sent.
     Away,
+    /// It is done, and its credentials cannot be trusted; a removal is done.
+    Doubtful,
     /// It is done, but the answer is lost.
     LostAnswer,
     /// It is not done, and the answer is lost.
@@ -404,6 +406,12 @@ impl Outside {
                 make(self);
                 self.accept(request, what, Work::FailToMake, polls)
             }
+            Mood::Doubtful => {
+                make(self);
+                Verdict::Doubt {
+                    reason: "a repeat was answered".into(),
+                }
+            }
             Mood::LostAnswer => {
                 make(self);
                 lost()
@@ -420,14 +428,17 @@ impl Outside {
         remove: impl FnOnce(&mut Self),
     ) -> Verdict<()> {
         let mood = self.mood();
-        if matches!(mood, Mood::Sync | Mood::Async(_) | Mood::LostAnswer) {
+        if matches!(
+            mood,
+            Mood::Sync | Mood::Doubtful | Mood::Async(_) | Mood::LostAnswer
+        ) {
             // A removal puts an end to the making.
             self.work
                 .retain(|_, (work, _, making)| *making != what || *work != Work::Make);
         }
         match mood {
-            Mood::Sync if !there => Verdict::Gone,
-            Mood::Sync => {
+            Mood::Sync | Mood::Doubtful if !there => Verdict::Gone,
+            Mood::Sync | Mood::Doubtful => {
                 remove(self);
                 Verdict::Done(())
             }
@@ -527,6 +538,7 @@ impl<T> Map<T> for Verdict<T> {
                 reason,
                 stale_catalog,
             },
+            Self::Doubt { reason } => Verdict::Doubt { reason },
             Self::NotSent { reason } => Verdict::NotSent { reason },
             Self::Unknown { reason, orphan } => Verdict::Unknown { reason, orphan },
         }
