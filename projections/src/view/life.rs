@@ -164,8 +164,8 @@ impl Life {
     }
 
     /// Its end was asked for. What is being removed already goes on being removed.
-    pub(crate) fn delete_requested(self, existing: bool) -> Self {
-        let asked = self.operation.as_ref().is_some_and(Operation::is_asked);
+    pub(crate) fn delete_requested(self, existing: bool, at: Timestamp) -> Self {
+        let asked = self.operation.as_ref().is_some_and(|op| op.is_sent(at));
         let stage = match self.stage {
             Stage::Orphaned | Stage::Removing => Stage::Removing,
             Stage::Waiting | Stage::Failed { nothing: true } => Stage::Going(Past::Nothing),

@@ -57,6 +57,9 @@ enum State {
     Failed,
 }
 
+/// How much earlier than it was set an alarm may come, in milliseconds.
+const EARLY_MS: i64 = 1_000;
+
 impl Operation {
     /// It is asked for.
     pub(crate) fn asked(kind: Work, request: RequestId, at: Timestamp) -> Self {
@@ -105,6 +108,13 @@ impl Operation {
     /// Whether nothing is known of it but that it is being sent.
     pub(crate) fn is_asked(&self) -> bool {
         self.state == State::Asked
+    }
+
+    /// Whether its answer may be on the way: it is being sent, or to be sent again now.
+    pub(crate) fn is_sent(&self, at: Timestamp) -> bool {
+        let due = |next: Timestamp| next <= at.plus_ms(EARLY_MS);
+        self.is_asked()
+            || (self.state == State::InProgress && self.again && self.next_at.is_some_and(due))
     }
 
     /// Whether the broker may have it in hand.

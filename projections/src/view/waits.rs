@@ -102,21 +102,25 @@ pub(crate) fn of_binding(
     instance: Option<&instance::Row>,
     secrets: &[Name],
 ) -> Result<Vec<String>, Error> {
-    match instance {
+    let instance = match instance {
         Some(instance) if instance.is_made() && !instance.is_usable() => {
             let text = "its service instance cannot be used: the broker said so";
             return Ok(vec![text.into()]);
         }
-        Some(instance) if instance.is_made() => {}
+        Some(instance) if instance.is_made() => instance,
         Some(_) | None => {
             let text = format!("service instance {owner} is not provisioned yet");
             return Ok(vec![text]);
         }
-    }
+    };
     let mut missing = Vec::new();
     for name in secrets {
         missing.extend(secret(reader, org, name)?);
     }
+    if missing.is_empty() {
+        missing.push("waits until the broker has nothing else of its instance in hand".into());
+    }
+    missing.extend(without_broker(reader, org, instance)?);
     Ok(missing)
 }
 

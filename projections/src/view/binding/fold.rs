@@ -131,7 +131,7 @@ impl Row {
             E::OperationDelayed {
                 reason, next_at, ..
             } => lived.map(|life| life.delayed(reason, *next_at)),
-            E::DeleteRequested => lived.map(|life| life.delete_requested(false)),
+            E::DeleteRequested => lived.map(|life| life.delete_requested(false, at)),
             E::UnbindRequested {
                 request, attempt, ..
             } => lived.map(|life| life.removal_requested(Work::Unbind, *request, *attempt, at)),
@@ -224,8 +224,12 @@ impl Row {
             .flat_map(|turnover| &mut turnover.replaced);
         for other in replaced.filter(|other| other.lived.binding == Some(which)) {
             other.lived.map(|life| {
-                life.delete_requested(false)
-                    .removal_requested(Work::Unbind, request, attempt, at)
+                life.delete_requested(false, at).removal_requested(
+                    Work::Unbind,
+                    request,
+                    attempt,
+                    at,
+                )
             });
         }
     }

@@ -24,6 +24,13 @@ impl Row {
         let life = &self.in_use.life;
         let secrets = &self.spec.secret_parameters;
         let (status, mut reasons) = match life.status() {
+            Status::Initialized if instance.as_ref().is_some_and(|own| own.is_unbindable()) => {
+                let text = format!(
+                    "the plan of service instance {owner} cannot be bound; delete the service \
+                     binding, or update the service instance to a plan that can"
+                );
+                return Ok((Status::Error, vec![text]));
+            }
             Status::Initialized => {
                 let waits = waits::of_binding(reader, org, owner, instance.as_ref(), secrets)?;
                 (Status::Initialized, waits)

@@ -43,7 +43,7 @@ pub(super) fn evolve(row: Option<Row>, at: Timestamp, event: &InstanceEvent) -> 
         {
             Some(update_goes_on(row, event))
         }
-        E::DeleteRequested => Some(deleted(row)),
+        E::DeleteRequested => Some(deleted(row, at)),
         E::ProvisionRequested { .. }
         | E::AdoptRequested { .. }
         | E::OperationAccepted { .. }
@@ -262,12 +262,12 @@ fn update_goes_on(row: Row, event: &InstanceEvent) -> Row {
 }
 
 /// Its end was asked for: of an update only what the broker may have in hand is still waited for.
-fn deleted(row: Row) -> Row {
+fn deleted(row: Row, at: Timestamp) -> Row {
     let existing = row.ordered.as_ref().is_some_and(|ordered| ordered.existing);
     let in_hand = |update: &Update| update.operation().is_some_and(Operation::is_in_hand);
     Row {
         update: row.update.filter(in_hand),
-        life: row.life.delete_requested(existing),
+        life: row.life.delete_requested(existing, at),
         ..row
     }
 }
