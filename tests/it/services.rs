@@ -1,6 +1,7 @@
 //! Service instances at brokers that are slow, wrong or away.
 
 mod bindings;
+mod postgres;
 mod updates;
 
 use std::net::{TcpListener, TcpStream};

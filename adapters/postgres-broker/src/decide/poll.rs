@@ -38,10 +38,19 @@ pub(crate) fn last_operation(
             )
         }
     };
-    if !gone {
+    let operation = find(operations, ask.operation.as_deref(), gone)?;
+    if !gone && operation.kind == OperationKind::Update && ask.operation.is_some() {
+        // A platform polls a change of plan under the plan before it, also once that has ended.
+        let service_id = ask.ids.service_id.clone();
+        let plan_id = None;
+        PlanIds {
+            service_id,
+            plan_id,
+        }
+        .check(instance)?;
+    } else if !gone {
         ask.ids.check(instance)?;
     }
-    let operation = find(operations, ask.operation.as_deref(), gone)?;
     if gone && operation.kind.deletes() && operation.state == OperationState::Succeeded {
         return Err(Answer::gone());
     }
