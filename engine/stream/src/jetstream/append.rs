@@ -73,6 +73,8 @@ async fn append_ready(link: &Link, ready: &Ready<'_>) -> Result<Seq, AppendError
             .publish(&ready.subject, ready.headers.clone(), ready.body.clone())
             .await;
         match sent {
+            // Known by its id: an earlier try of this one, or what another node made of the same.
+            Ok(ack) if ack.duplicate => return settle(link, ready).await,
             Ok(ack) => return Ok(Seq(ack.sequence)),
             Err(Fault::Expected { unsettled: false }) => return settle(link, ready).await,
             Err(Fault::Expected { unsettled: true }) => match settle(link, ready).await {
@@ -118,12 +120,14 @@ async fn settle(link: &Link, ready: &Ready<'_>) -> Result<Seq, AppendError> {
     }
 }
 
+/// Whether a stored message is this commit, to the letter: two nodes that decide the same at the
+/// same position give it the same id, and may still differ in times.
 fn is_mine(last: &async_nats::jetstream::message::StreamMessage, ready: &Ready<'_>) -> bool {
     let id = last
         .headers
         .get(header::MSG_ID)
         .map(async_nats::HeaderValue::as_str);
-    id == Some(ready.commit.id.to_string().as_str())
+    id == Some(ready.commit.id.to_string().as_str()) && last.payload == ready.body
 }
 
 /// Appends a group, each commit on its own terms.

@@ -79,9 +79,13 @@ impl Shared {
         let at = self.now();
         let mut world = self.world.lock().expect("no holder panics");
         let id = commit.id.to_string();
-        let mine = |last: &Stored| last.header(header::MSG_ID) == Some(id.as_str());
+        let mine =
+            |last: &Stored| last.header(header::MSG_ID) == Some(id.as_str()) && last.body == body;
         let subject = subject::event(&commit.key);
-        match world.events.append(&subject, expected, headers, body, at) {
+        match world
+            .events
+            .append(&subject, expected, headers, body.clone(), at)
+        {
             Ok(seq) => Ok(seq),
             Err(Some(last)) if mine(&last) => Ok(last.seq),
             Err(_) => Err(AppendError::Clash),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_model::{Actor, Role, Seq};
+use engine_model::{Actor, Commit, Role, Seq};
 
 use super::bed::Bed;
 use super::samples::{commit, key, next, nothing, pull, pull_one};
@@ -48,6 +48,22 @@ pub async fn a_commit_appended_twice_is_stored_once(bed: &mut dyn Bed) {
     let group = log.append_group(&[(commit.clone(), Seq(0))]).await;
     assert_eq!(*group[0].as_ref().expect("recognised"), first);
     assert_eq!(log.history(&key).await.expect("read").len(), 1);
+
+    // What another node made of the same, at another moment, is not this one: it has to be read.
+    let other = Commit {
+        at: commit.at.plus_ms(1),
+        ..commit.clone()
+    };
+    let refused = log.append(&other, Seq(0)).await;
+    assert!(matches!(refused, Err(AppendError::Clash)), "{refused:?}");
+    let group = log.append_group(&[(other, Seq(0))]).await;
+    assert!(
+        matches!(group[0], Err(AppendError::Clash)),
+        "{:?}",
+        group[0]
+    );
+    let last = log.last(&key).await.expect("read").expect("there");
+    assert_eq!(last.commit, commit);
 }
 
 /// A commit that fits no message is refused as such, and nothing is disturbed.
