@@ -19,6 +19,7 @@ use crate::operation::{Operation, Step};
 mod answer;
 mod evolve;
 mod next;
+mod removal;
 
 pub(crate) use answer::{AGAIN_MAX, again, answered, polled, progress, removal_answered};
 pub(crate) use next::{ANSWER_MS, Retry, delete, next, remove, retry};

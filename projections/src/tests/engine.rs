@@ -542,7 +542,7 @@ fn play(steps: &[Step]) -> Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_views_show_what_the_engine_says(steps in prop::collection::vec(step(), 1..160)) {

@@ -1,6 +1,7 @@
 //! Hand-made streams, and questions to views.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use engine_model::broker::{BoundCredentials, BoundExtras, Endpoint, Offering, Plan, PlanSchemas};
 use engine_model::spec::*;
@@ -167,11 +168,18 @@ impl House {
     }
 }
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The database may be held for a moment by threads of whoever closed it last.
 pub(super) fn tree(path: &Path, stream: Stream) -> sled::Tree {
-    Store::open(&path.join("views"))
-        .unwrap()
-        .tree(stream)
-        .unwrap()
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Store::open(&path.join("views")) {
+            Ok(store) => return store.tree(stream).unwrap(),
+            Err(error) if Instant::now() > until => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
 }
 
 pub(super) fn dump(tree: &sled::Tree) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -6,9 +6,10 @@ use engine_model::broker::{Progress, Verdict};
 use engine_model::{RequestId, Timestamp};
 
 use super::next::remove;
+use super::removal::Removal;
 use super::{Attempt, Change, Life, Past, Stage};
 use crate::operation::{Operation, Step};
-use crate::pace::{self, Backoff, OPERATION_MS_MAX};
+use crate::pace::{self, OPERATION_MS_MAX};
 
 /// How long a request is certainly sent by one node only, in milliseconds: less than the time
 /// after which what a node does not end is handed to another one.
@@ -18,7 +19,7 @@ const REPEAT_MS: i64 = 10_000;
 /// its word that it is gone: a gateway before it may refuse anything for a moment.
 const REFUSALS_MIN: u32 = 3;
 
-type Changes<A, M> = Vec<Change<A, M>>;
+pub(super) type Changes<A, M> = Vec<Change<A, M>>;
 
 /// How often a request is repeated that the broker wants to be asked otherwise.
 pub(crate) const AGAIN_MAX: u32 = 5;
@@ -332,130 +333,7 @@ fn creation_polled<A, M>(
     progressed(op, attempt.limit_ms, progress, now)
 }
 
-/// A removal that is under way.
-struct Removal<'a> {
-    op: &'a Operation,
-    /// The creation that the broker has in hand meanwhile, and how long it may take.
-    creation: Option<(&'a Operation, i64)>,
-    limit_ms: i64,
-    number: u32,
-    orphan: bool,
-    /// Whether there is probably nothing to remove, so that refusals are as good as `Gone`.
-    unlikely: bool,
-    sure_at: Timestamp,
-}
-
-impl<'a> Removal<'a> {
-    fn of<A, M>(life: &'a Life<A, M>) -> Option<Self> {
-        let number = life.removals;
-        match &life.stage {
-            Stage::Orphaned {
-                attempt,
-                sure_at,
-                removal,
-                ..
-            } => Some(Self {
-                op: removal,
-                creation: None,
-                limit_ms: attempt.limit_ms,
-                number,
-                orphan: true,
-                unlikely: false,
-                sure_at: *sure_at,
-            }),
-            Stage::Removing {
-                attempt,
-                past,
-                removal,
-            } => Some(Self {
-                op: removal,
-                creation: match past {
-                    Past::Underway(op) => Some((op, attempt.limit_ms)),
-                    Past::Asked(_) | Past::Made(_) | Past::Maybe { .. } | Past::Unlikely => None,
-                },
-                limit_ms: attempt.limit_ms,
-                number,
-                orphan: false,
-                unlikely: matches!(past, Past::Unlikely),
-                sure_at: match past {
-                    Past::Maybe { sure_at } => *sure_at,
-                    Past::Asked(_) | Past::Underway(_) | Past::Made(_) | Past::Unlikely => {
-                        removal.since
-                    }
-                },
-            }),
-            Stage::Waiting
-            | Stage::Creating { .. }
-            | Stage::Made { .. }
-            | Stage::Failed { .. }
-            | Stage::Deleting { .. } => None,
-        }
-    }
-
-    fn done<A, M>(&self) -> Change<A, M> {
-        let request = self.op.request;
-        if self.orphan {
-            Change::OrphanRemoved { request }
-        } else {
-            Change::Removed { request }
-        }
-    }
-
-    /// 410. It is believed once a late request can no longer make what it says is not there.
-    fn gone<A, M>(&self, now: Timestamp) -> Changes<A, M> {
-        if now >= self.sure_at {
-            return vec![self.done()];
-        }
-        if matches!(self.op.step, Step::Failed { .. }) {
-            return Vec::new();
-        }
-        vec![Change::RemovalFailed {
-            request: self.op.request,
-            reason: "the broker does not have it yet; asked once more in case the lost request \
-                     is still on its way"
-                .into(),
-            next_at: self.sure_at,
-        }]
-    }
-
-    fn failed<A, M>(&self, reason: &str, now: Timestamp) -> Change<A, M> {
-        let backoff: Backoff = if self.orphan {
-            pace::ORPHAN
-        } else {
-            pace::REMOVAL
-        };
-        Change::RemovalFailed {
-            request: self.op.request,
-            reason: reason.to_owned(),
-            next_at: pace::again_at(now, backoff, self.op.request, self.number, None),
-        }
-    }
-
-    fn polled<A, M>(&self, progress: &Progress, now: Timestamp) -> Changes<A, M> {
-        let Step::Polling { accepted_at, .. } = &self.op.step else {
-            return Vec::new();
-        };
-        match progress {
-            Progress::Succeeded => vec![self.done()],
-            Progress::Gone => self.gone(now),
-            Progress::Failed { reason } => vec![self.failed(reason, now)],
-            // Whether it is gone or was never known: the answer to another DELETE decides.
-            Progress::NotFound => vec![self.failed(
-                "the broker no longer knows the operation; it is asked to delete once more",
-                now,
-            )],
-            Progress::InProgress { .. } | Progress::NoAnswer { .. } => {
-                if now >= accepted_at.plus_ms(self.limit_ms) {
-                    vec![self.failed(&overdue(self.limit_ms), now)]
-                } else {
-                    progressed(self.op, self.limit_ms, progress, now)
-                }
-            }
-        }
-    }
-}
-
-fn overdue(limit_ms: i64) -> String {
+pub(super) fn overdue(limit_ms: i64) -> String {
     format!("the broker was not done after {} s", limit_ms / 1000)
 }
 
@@ -481,7 +359,7 @@ fn accepted<A, M, T>(
     }]
 }
 
-fn progressed<A, M>(
+pub(super) fn progressed<A, M>(
     op: &Operation,
     limit_ms: i64,
     said: &Progress,
