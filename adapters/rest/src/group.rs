@@ -194,6 +194,7 @@ async fn update(
     let params = params.only([TAGS])?;
     let name = name(text)?;
     let body = required(request, group.bounds(&app)).await?;
+    engine_model::document::replaces_whole(group.kind, &body)?;
     let (name, spec) = document::read(&app, group.kind, body, Some(&name)).await?;
     if params.get(TAGS).is_some() {
         tagged(&app, group, &caller, &name, &params).await?;

@@ -118,6 +118,10 @@ async fn one(
         Wish::Delete { cascade } => Command::Delete(Deletion { cascade }),
         Wish::Create | Wish::Update => {
             expand(connection, kind, directory, &mut fields).await?;
+            if wish == Wish::Update {
+                let whole = Value::Object(fields.clone());
+                engine_model::document::replaces_whole(kind, &whole)?;
+            }
             let spec = read(connection, kind, fields).await?;
             if wish == Wish::Create {
                 Command::Create(spec)

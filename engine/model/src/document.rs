@@ -120,6 +120,22 @@ pub fn read(
     Ok((name, spec))
 }
 
+/// Refuses a document that would replace another one and cannot have all that this one has: the
+/// credentials of a broker are sealed, so that what was read and is written again lacks them.
+///
+/// # Errors
+/// `InvalidField` when a broker's document says nothing of credentials.
+pub fn replaces_whole(kind: Kind, document: &Value) -> Result<(), Rejection> {
+    let fields = ["username", "token", "credentials"];
+    let says = fields.iter().any(|field| document.get(*field).is_some());
+    if kind != Kind::ServiceBroker || says {
+        return Ok(());
+    }
+    let text = "a broker's credentials are sealed and cannot be read back: say 'username' and \
+                'password' or 'token' again, or 'credentials: {}' for a broker that asks for none";
+    Err(invalid(text.into()))
+}
+
 fn invalid(message: String) -> Rejection {
     Rejection::new(Code::InvalidField, message)
 }
@@ -227,6 +243,11 @@ fn broker(
     mut fields: Map<String, Value>,
     seal: &dyn Fn(&[u8]) -> ClientSealed,
 ) -> Result<Map<String, Value>, Rejection> {
+    // None at all, said in so many words.
+    let none = |said: &Value| said.is_null() || said.as_object().is_some_and(Map::is_empty);
+    if fields.get("credentials").is_some_and(none) {
+        fields.remove("credentials");
+    }
     if fields.contains_key("credentials") {
         return Ok(fields);
     }
@@ -304,6 +325,19 @@ mod tests {
         assert_eq!(name.as_str(), "python3");
         assert_eq!(image.runtime_dependencies.manifest, "requests\n");
         assert_eq!(image.tags["role"], "test");
+    }
+
+    #[test]
+    fn a_broker_is_not_replaced_by_one_that_says_nothing_of_credentials() {
+        let url = "http://127.0.0.1:1";
+        let silent = json!({ "name": "b", "url": url });
+        let refused = replaces_whole(Kind::ServiceBroker, &silent).unwrap_err();
+        assert!(refused.message.contains("credentials: {}"), "{refused}");
+        let none = json!({ "name": "b", "url": url, "credentials": {} });
+        replaces_whole(Kind::ServiceBroker, &none).unwrap();
+        assert!(spec(Kind::ServiceBroker, none).is_ok());
+        replaces_whole(Kind::ServiceBroker, &json!({ "token": "t" })).unwrap();
+        replaces_whole(Kind::Image, &silent).unwrap();
     }
 
     #[test]
