@@ -250,6 +250,10 @@ fn function(rng: &mut Rng) -> Spec {
         timeout: 0,
         network: NetworkPolicy::default(),
         memory: 0,
+        limits: Default::default(),
+        workers: Default::default(),
+        isolation: Default::default(),
+        runs: Default::default(),
         tags: Tags::new(),
     })
 }

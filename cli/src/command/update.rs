@@ -119,6 +119,10 @@ async fn function(
         ("timeout", given.3),
         ("network", given.4),
         ("memory", false),
+        ("limits", false),
+        ("workers", false),
+        ("isolation", false),
+        ("runs", false),
         ("tags", false),
     ];
     for (field, given) in stays {

@@ -5,6 +5,7 @@ mod commit;
 mod effect;
 mod envelope;
 mod event;
+mod function_spec;
 mod id;
 mod kind;
 mod outcome;

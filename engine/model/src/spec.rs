@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::{ClientSealed, Kind, Name};
 
+pub use crate::function_spec::{
+    FunctionLimits, FunctionSchema, FunctionSpec, Isolation, NetworkPolicy, RunPolicy, Source,
+    WorkerScale,
+};
 pub use crate::service_use::{BindingChoice, ServiceUse};
 
 /// Labels of a resource.
@@ -119,82 +123,6 @@ pub struct SystemPackage {
     /// Its version; empty for any.
     #[serde(default)]
     pub version: String,
-}
-
-/// A function.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FunctionSpec {
-    /// The image, by name; it may be created later.
-    pub image: Name,
-    /// The code.
-    pub source: Source,
-    /// What to call: `module.function` for Python, a module's path for Node. Empty for a single
-    /// file means its default.
-    #[serde(default)]
-    pub handler: String,
-    /// JSON schemas of input and output.
-    #[serde(default)]
-    pub schema: FunctionSchema,
-    /// Secrets whose keys are merged into `context.secrets`, later ones winning.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<Name>,
-    /// Service instances whose credentials appear in `context.serviceBindings`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<ServiceUse>,
-    /// Milliseconds that a run may take; 0 for the node's own limit.
-    #[serde(default)]
-    pub timeout: u64,
-    /// What the function may reach.
-    #[serde(default)]
-    pub network: NetworkPolicy,
-    /// Megabytes of memory that a worker may use; 0 for the node's own limit.
-    #[serde(default)]
-    pub memory: u64,
-    /// Labels.
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    pub tags: Tags,
-}
-
-/// A function's code. What is larger than 64 KB goes to the blob store first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Source {
-    /// One file.
-    File {
-        /// Its name, without directories.
-        name: String,
-        /// Its text.
-        text: String,
-    },
-    /// A gzipped tar archive, in standard base64.
-    Archive(String),
-    /// The digest of a gzipped tar archive in the blob store: 64 hexadecimal digits.
-    Blob(String),
-}
-
-/// JSON schemas of what goes in and what comes out; draft 4 unless `$schema` says otherwise.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FunctionSchema {
-    /// The input's schema; null for any.
-    #[serde(default, rename = "in", skip_serializing_if = "Value::is_null")]
-    pub input: Value,
-    /// The output's schema; null for any.
-    #[serde(default, rename = "out", skip_serializing_if = "Value::is_null")]
-    pub output: Value,
-}
-
-/// What a function may reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkPolicy {
-    /// Nothing at all.
-    None,
-    /// The services that it is bound to, and nothing else.
-    #[default]
-    Services,
-    /// Whatever the node reaches.
-    Host,
 }
 
 /// A secret: a JSON map of strings, sealed by the client.

@@ -176,6 +176,10 @@ fn spec(key: &ResourceKey, change: u32) -> Spec {
             timeout: 0,
             network: NetworkPolicy::Services,
             memory: 0,
+            limits: Default::default(),
+            workers: Default::default(),
+            isolation: Default::default(),
+            runs: Default::default(),
             tags: Tags::new(),
         }),
         (Kind::Secret, _) => Spec::Secret(SecretSpec {

@@ -232,6 +232,10 @@ pub(super) fn function_spec() -> FunctionSpec {
         timeout: 0,
         network: NetworkPolicy::Services,
         memory: 0,
+        limits: Default::default(),
+        workers: Default::default(),
+        isolation: Default::default(),
+        runs: Default::default(),
         tags: tags(),
     }
 }

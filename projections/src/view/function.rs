@@ -1,6 +1,9 @@
 //! Functions. The last loaded revision serves until a newer one is loaded.
 
-use engine_model::spec::{FunctionSchema, FunctionSpec, NetworkPolicy, ServiceUse};
+use engine_model::spec::{
+    FunctionLimits, FunctionSchema, FunctionSpec, Isolation, NetworkPolicy, RunPolicy, ServiceUse,
+    WorkerScale,
+};
 use engine_model::{
     Commit, Event, FunctionEvent, FunctionId, Kind, Name, OrgName, RevisionId, Status, Timestamp,
 };
@@ -26,8 +29,14 @@ pub struct FunctionDocument {
     pub id: FunctionId,
     /// The image, by name.
     pub image: String,
+    /// What of one call the next one may see.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub isolation: Isolation,
     /// Always `Function`.
     pub kind: Kind,
+    /// What a worker may use up besides memory.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: FunctionLimits,
     /// Megabytes of memory that a worker may use; 0 for the node's own limit.
     pub memory: u64,
     /// When its document last changed.
@@ -38,6 +47,9 @@ pub struct FunctionDocument {
     pub network: NetworkPolicy,
     /// Why it is in error.
     pub reason: Option<Vec<String>>,
+    /// How its runs are begun and repeated.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub runs: RunPolicy,
     /// JSON schemas of input and output.
     pub schema: FunctionSchema,
     /// Secrets that it sees.
@@ -50,6 +62,13 @@ pub struct FunctionDocument {
     pub tags: Vec<Tag>,
     /// Milliseconds that a run may take; 0 for the node's own limit.
     pub timeout: u64,
+    /// How many workers a node has of it, and how long they stay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub workers: WorkerScale,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -94,17 +113,21 @@ impl View for Functions {
             handler: row.spec.handler,
             id: row.id,
             image: row.spec.image.to_string(),
+            isolation: row.spec.isolation,
             kind: Kind::Function,
+            limits: row.spec.limits,
             memory: row.spec.memory,
             modified_time: row.modified.unix_seconds(),
             name: name.to_owned(),
             network: row.spec.network,
+            runs: row.spec.runs,
             schema: row.spec.schema,
             secrets: row.spec.secrets,
             services: row.spec.services,
             status: row.making.status(),
             tags: tag::list(&row.spec.tags),
             timeout: row.spec.timeout,
+            workers: row.spec.workers,
         })))
     }
 }

@@ -123,6 +123,10 @@ pub(crate) fn function_of(image: &str, text: &str) -> FunctionSpec {
         timeout: 0,
         network: NetworkPolicy::default(),
         memory: 0,
+        limits: Default::default(),
+        workers: Default::default(),
+        isolation: Default::default(),
+        runs: Default::default(),
         tags: Tags::new(),
     }
 }
