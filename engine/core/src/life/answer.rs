@@ -275,7 +275,8 @@ pub(crate) fn polled<A, M>(
                     };
                     ended(life, id, how)
                 }
-                Some(_) if life.unfinished().is_some() => {
+                // Also when the poll brought no news: the removal's alarm has rung for it.
+                _ if life.unfinished().is_some() && matches!(op.step, Step::Polling { .. }) => {
                     let reason = "the broker is still making it";
                     waiting(removal, op, attempt.limit_ms, reason, now)
                 }

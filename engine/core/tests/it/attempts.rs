@@ -119,6 +119,31 @@ fn a_removal_that_is_refused_during_the_creation_polls_the_creation_and_then_goe
     platform.check();
 }
 
+/// The broker repeats itself all along, so that no poll brings any news.
+#[test]
+fn a_removal_that_waits_for_a_creation_is_tried_again_although_the_polls_say_nothing_new() {
+    let mut platform = with_instance(&[Mood::Async(40), Mood::Busy]);
+    platform.drain();
+    platform.pass(3_000);
+    assert!(count(&platform, "PollInstance") > 1, "polled before the end");
+    platform.must(pg(), delete());
+    let (began, polled) = (platform.now, count(&platform, "PollInstance"));
+    platform.pass(4_000);
+    assert!(
+        count(&platform, "PollInstance") > polled + 3,
+        "polled on: {} after {polled}",
+        count(&platform, "PollInstance")
+    );
+    platform.run();
+    assert_eq!(
+        platform.status(Kind::ServiceInstance, "azure-pg").0,
+        Status::Deleted
+    );
+    let took = platform.now.since_ms(began);
+    assert!(took < 20_000, "{took} ms");
+    platform.check();
+}
+
 #[test]
 fn an_instance_that_exists_is_taken_on_record_and_belongs_to_it_from_then_on() {
     for retrievable in [true, false] {
