@@ -239,6 +239,7 @@ impl Instance {
         let fresh = Wish::of(spec);
         let wish = Wish {
             binding: fresh.binding,
+            labelled: fresh.labelled,
             ..(*self.wish).clone()
         };
         self.wish = Arc::new(wish);

@@ -31,6 +31,8 @@ pub(crate) struct Wish {
     pub(crate) parameters: Packed,
     pub(crate) secrets: Box<[Name]>,
     pub(crate) binding: BindingWish,
+    /// Whether it bears labels; which ones is not held in memory.
+    pub(crate) labelled: bool,
 }
 
 /// How an instance was asked to be bound.
@@ -49,6 +51,7 @@ impl Wish {
             parameters: Packed::of(&spec.parameters),
             secrets: spec.secret_parameters.clone().into(),
             binding: BindingWish::of(&spec.binding),
+            labelled: !spec.tags.is_empty(),
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn ask(ask: &Ask<'_>, spec: &InstanceSpec) -> Result<Decision, Reject
     }
     let difference = difference(ask, instance, spec)?;
     let mut events = Vec::new();
-    if Wish::of(spec).binding != instance.wish.binding || has_other_labels(spec) {
+    if Wish::of(spec).binding != instance.wish.binding || may_bear_other_labels(instance, spec) {
         events.push(InstanceEvent::Relabelled {
             spec: recorded(instance, spec),
         });
@@ -75,9 +75,9 @@ pub(super) fn ask(ask: &Ask<'_>, spec: &InstanceSpec) -> Result<Decision, Reject
     ))
 }
 
-/// Labels are not held in memory, so that it is not known whether they differ.
-fn has_other_labels(spec: &InstanceSpec) -> bool {
-    !spec.tags.is_empty()
+/// Labels are not held in memory, so that it is not known whether two sets of them differ.
+fn may_bear_other_labels(instance: &Instance, spec: &InstanceSpec) -> bool {
+    !spec.tags.is_empty() || instance.wish.labelled
 }
 
 /// The document with the plan and the parameters that the instance has.

@@ -125,7 +125,10 @@ fn a_removal_that_waits_for_a_creation_is_tried_again_although_the_polls_say_not
     let mut platform = with_instance(&[Mood::Async(40), Mood::Busy]);
     platform.drain();
     platform.pass(3_000);
-    assert!(count(&platform, "PollInstance") > 1, "polled before the end");
+    assert!(
+        count(&platform, "PollInstance") > 1,
+        "polled before the end"
+    );
     platform.must(pg(), delete());
     let (began, polled) = (platform.now, count(&platform, "PollInstance"));
     platform.pass(4_000);

@@ -324,3 +324,28 @@ fn a_dashboard_that_is_not_said_again_stays() {
         "dashboard: https://pg.example/1 on record, https://pg.example/2 at the broker"
     );
 }
+
+#[test]
+fn an_update_that_takes_all_labels_away_is_recorded() {
+    let mut platform = ready("basic");
+    let label = |text: &str| [("role".to_owned(), text.to_owned())].into();
+    let labelled = |tags| {
+        update(Spec::ServiceInstance(InstanceSpec {
+            tags,
+            ..instance_of("pg", "basic")
+        }))
+    };
+    let recorded = |platform: &Platform| {
+        let events = platform.events(Kind::ServiceInstance, "azure-pg");
+        let last = events.into_iter().rev().find_map(|event| match event {
+            Event::ServiceInstance(InstanceEvent::Relabelled { spec }) => Some(spec.tags),
+            _ => None,
+        });
+        last.unwrap_or_default()
+    };
+    platform.must(pg(), labelled(label("test")));
+    assert_eq!(recorded(&platform), label("test"));
+    platform.must(pg(), labelled([].into()));
+    assert_eq!(recorded(&platform), [].into());
+    platform.check();
+}
