@@ -183,3 +183,34 @@ fn a_request_that_does_not_block_is_a_202_and_its_run_is_among_the_runs() {
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
     assert_eq!(runs[0]["name"], run, "{runs}");
 }
+
+#[test]
+fn an_endpoint_without_records_answers_alike_and_leaves_no_run() {
+    let gate = Gate::open();
+    for (name, function) in [("hello", "hello"), ("fails", "fails")] {
+        let path = format!("/{name}");
+        let flags = ["--method", "POST", "--path", &path, "--no-record"];
+        gate.api(name, function, &flags);
+    }
+    let told = gate.post(&gate.url("http", "/hello"), &[], &json!({"name": "Jon"}));
+    assert_eq!(told.body, json!({"hello": "Jon"}), "{told:?}");
+    let long = "x".repeat(200_000);
+    let told = gate.post(&gate.url("http", "/hello"), &[], &json!({"name": long}));
+    assert_eq!(told.body, json!({"hello": long}), "a large output as well");
+    let told = gate.post(&gate.url("https", "/fails"), &[], &json!({}));
+    assert_eq!(told.status, StatusCode::BAD_GATEWAY, "{told:?}");
+    assert!(!told.body.to_string().contains("canary"), "{told:?}");
+    for function in ["hello", "fails"] {
+        let runs = gate
+            .dispatch
+            .cli(&["get", "runs", function, "--json"])
+            .json();
+        assert_eq!(runs, json!([]), "{function}");
+    }
+    let headers = [("x-dispatch-blocking", "false")];
+    let told = gate.post(&gate.url("http", "/hello"), &headers, &json!({}));
+    let run = told.body["runId"]
+        .as_str()
+        .expect("what nobody waits for is a run");
+    let _ = gate.dispatch.until_run("hello", run);
+}

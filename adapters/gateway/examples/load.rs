@@ -75,6 +75,7 @@ fn apis() -> Vec<Api> {
         paths: vec![format!("/{name}")],
         authentication: "public".into(),
         cors: false,
+        record: true,
         enabled: true,
         name,
     };

@@ -26,4 +26,6 @@ pub struct Api {
     pub cors: bool,
     /// A disabled API is not served at all.
     pub enabled: bool,
+    /// Whether each request leaves a run on record.
+    pub record: bool,
 }

@@ -145,6 +145,7 @@ async fn call(
         input,
         http_context: context::of(&head, scheme),
         blocking: blocking(&head.headers),
+        record: route.api.record,
         timeout: config.request_timeout,
     };
     answer::invoked(invoke(shared, route, invocation).await)

@@ -20,6 +20,8 @@ pub struct Invocation {
     pub http_context: Map<String, Value>,
     /// Whether the caller waits for the output. When not, answer [`Invoked::Accepted`].
     pub blocking: bool,
+    /// Whether the call is to leave a run on record. One that is not blocking always does.
+    pub record: bool,
     /// How long the caller waits. The gateway gives up a second later by itself.
     pub timeout: Duration,
 }

@@ -177,6 +177,9 @@ pub struct CreateApi {
     /// Answer cross-origin requests
     #[arg(long)]
     pub cors: bool,
+    /// Keep no run of its requests: faster, and nothing to look up afterwards
+    #[arg(long)]
+    pub no_record: bool,
     /// What all understand
     #[command(flatten)]
     pub common: Common,

@@ -209,6 +209,7 @@ fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {
         "function": api.function,
         "authentication": api.auth,
         "cors": api.cors,
+        "record": !api.no_record,
         "enabled": !api.disable,
         "hosts": api.domain,
         "methods": api.method,

@@ -42,6 +42,7 @@ impl Endpoints {
                     paths: route.spec.uris,
                     authentication: route.spec.authentication,
                     cors: route.spec.cors,
+                    record: route.spec.record,
                     enabled: route.spec.enabled,
                 })
                 .collect()

@@ -1,4 +1,5 @@
-//! What the gateway calls: a run like any other, durable before it is run.
+//! What the gateway calls: a run like any other, durable before it is run; or, where the endpoint
+//! keeps no record and this node has workers, the function itself.
 
 use std::sync::Arc;
 
@@ -6,8 +7,9 @@ use adapter_gateway::{Failure, Invocation, Invoked, Invoker};
 use adapter_kit::{Blobs, ClientError, Digest, RunTicket, Runs};
 use async_trait::async_trait;
 use engine_model::{
-    Actor, Code, Name, OrgName, Rejection, RunCommand, RunErrorKind, RunId, RunReply,
+    Actor, Code, Name, OrgName, Rejection, RunCommand, RunErrorKind, RunId, RunReply, RunResult,
 };
+use engine_runtime::Caller;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -15,6 +17,8 @@ use uuid::Uuid;
 pub(crate) struct RunInvoker {
     pub(crate) runs: Arc<dyn Runs>,
     pub(crate) blobs: Arc<dyn Blobs>,
+    /// None on a node without workers: its requests are runs, whatever the endpoint says.
+    pub(crate) direct: Option<Caller>,
 }
 
 #[async_trait]
@@ -27,6 +31,12 @@ impl Invoker for RunInvoker {
         ) else {
             return failed(id, Failure::NotFound, "the endpoint names no function");
         };
+        if let Some(caller) = &self.direct
+            && invocation.blocking
+            && !invocation.record
+        {
+            return call(caller, id, &org, &function, invocation).await;
+        }
         let command = RunCommand {
             input: invocation.input,
             blocking: invocation.blocking,
@@ -61,12 +71,7 @@ impl RunInvoker {
             return refused(id, rejection);
         }
         if let Some(error) = &reply.result.error {
-            let kind = match error.kind {
-                RunErrorKind::InputError => Failure::InputError,
-                RunErrorKind::FunctionError => Failure::FunctionError,
-                RunErrorKind::SystemError => Failure::SystemError,
-            };
-            return failed(id, kind, &error.message);
+            return failed(id, blame(error.kind), &error.message);
         }
         let Some(digest) = reply.result.output_blob.as_deref().and_then(Digest::parse) else {
             return Invoked::Output(reply.result.output);
@@ -84,6 +89,42 @@ impl RunInvoker {
     }
 }
 
+/// Calls a function that leaves no run, so that there is none to name in the answer.
+async fn call(
+    caller: &Caller,
+    id: RunId,
+    org: &OrgName,
+    function: &Name,
+    invocation: Invocation,
+) -> Invoked {
+    let Invocation {
+        input,
+        http_context,
+        timeout,
+        ..
+    } = invocation;
+    let called = caller.call(id, org, function, input, http_context);
+    let failed = |kind, message: &str| Invoked::Failed {
+        kind,
+        message: message.to_owned(),
+        run_id: None,
+    };
+    match tokio::time::timeout(timeout, called).await {
+        Ok(Ok(RunResult { error: Some(e), .. })) => failed(blame(e.kind), &e.message),
+        Ok(Ok(result)) => Invoked::Output(result.output),
+        Ok(Err(rejection)) => failed(reason(&rejection), &rejection.message),
+        Err(_) => failed(Failure::Timeout, "the function did not end in time"),
+    }
+}
+
+fn blame(kind: RunErrorKind) -> Failure {
+    match kind {
+        RunErrorKind::InputError => Failure::InputError,
+        RunErrorKind::FunctionError => Failure::FunctionError,
+        RunErrorKind::SystemError => Failure::SystemError,
+    }
+}
+
 fn failed(id: RunId, kind: Failure, message: &str) -> Invoked {
     Invoked::Failed {
         kind,
@@ -93,11 +134,14 @@ fn failed(id: RunId, kind: Failure, message: &str) -> Invoked {
 }
 
 fn refused(id: RunId, rejection: &Rejection) -> Invoked {
-    let kind = match rejection.code {
+    failed(id, reason(rejection), &rejection.message)
+}
+
+fn reason(rejection: &Rejection) -> Failure {
+    match rejection.code {
         Code::NotFound => Failure::NotFound,
         Code::NotReady | Code::BeingDeleted => Failure::NotReady,
         Code::Busy | Code::Unavailable => Failure::Busy,
         _ => Failure::SystemError,
-    };
-    failed(id, kind, &rejection.message)
+    }
 }

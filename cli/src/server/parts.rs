@@ -237,6 +237,7 @@ impl Parts {
         let invoker = Arc::new(RunInvoker {
             runs: self.client.clone(),
             blobs,
+            direct: self.node.caller(),
         });
         let gateway = Gateway::start(config, invoker, self.stop.child_token()).await?;
         if cell.set(gateway).is_err() {

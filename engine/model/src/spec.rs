@@ -262,6 +262,9 @@ pub struct ApiSpec {
     /// Whether it is served at all.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Whether each request is a run on record; without, a request costs no more than its function.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub record: bool,
     /// `Host` values to match; empty for all.
     #[serde(default)]
     pub hosts: Vec<String>,
@@ -284,6 +287,10 @@ fn public() -> String {
 
 fn yes() -> bool {
     true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 fn both_protocols() -> Vec<String> {

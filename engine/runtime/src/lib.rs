@@ -31,3 +31,4 @@ pub use fold::{Fold, FoldError};
 pub use hands::{Context, Hands};
 pub use ledger::{Ask, Decided, Ledger, LedgerError, Request};
 pub use node::{MakePerformers, Node, NodeConfig, NodeError};
+pub use runs::Caller;

@@ -14,6 +14,7 @@ use tracing::info;
 use crate::fold::{Fold, FoldError};
 use crate::hands::Hands;
 use crate::ledger::Ledger;
+use crate::runs::Caller;
 use crate::task::{Kind, Tasks};
 use crate::{alarms, commands, polls, reactor, runs, sweep};
 
@@ -61,6 +62,7 @@ pub struct Node {
     fold: Arc<Fold>,
     tasks: Tasks,
     stop: CancellationToken,
+    caller: Option<Caller>,
 }
 
 impl Node {
@@ -110,30 +112,39 @@ impl Node {
             let work = alarms::work(log.clone(), fold.clone(), hands.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "alarms", work);
         }
+        let mut caller = None;
         if roles.contains(&Role::Worker) {
             let runner = runner.ok_or(NodeError::NoRunner)?;
-            let bench = runs::Bench {
+            let bench = Arc::new(runs::Bench {
                 log: log.clone(),
                 fold: fold.clone(),
                 vault,
                 blobs,
                 runner,
-            };
-            tasks.spawn(
-                Kind::Essential,
-                "runs",
-                runs::work(Arc::new(bench), stop.clone()),
-            );
+            });
+            caller = Some(Caller::new(bench.clone()));
+            tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));
         }
         let work = sweep::work(roles, fold.clone(), hands, stop.clone());
         tasks.spawn(Kind::Essential, "sweep", work);
-        Ok(Self { fold, tasks, stop })
+        Ok(Self {
+            fold,
+            tasks,
+            stop,
+            caller,
+        })
     }
 
     /// The world as this node has folded it.
     #[must_use]
     pub fn fold(&self) -> Arc<Fold> {
         self.fold.clone()
+    }
+
+    /// Calls functions on this node without a run; none without the role `worker`.
+    #[must_use]
+    pub fn caller(&self) -> Option<Caller> {
+        self.caller.clone()
     }
 
     /// Cancelled when the node stops, of its own or because it was told to.

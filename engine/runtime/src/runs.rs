@@ -22,7 +22,10 @@ use crate::runs::call::{carry_out, failed};
 use crate::runs::fit::{BYTES_MAX, fit, too_large};
 
 mod call;
+mod direct;
 mod fit;
+
+pub use direct::Caller;
 
 /// Runs that wait for a slot besides those that have one, per slot.
 const QUEUED_PER_SLOT: usize = 32;

@@ -257,6 +257,7 @@ pub(super) fn api_spec() -> ApiSpec {
         function: name("pg-example"),
         authentication: "public".into(),
         cors: false,
+        record: true,
         enabled: true,
         hosts: vec![],
         methods: vec!["POST".into()],

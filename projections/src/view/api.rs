@@ -36,6 +36,8 @@ pub struct ApiDocument {
     pub name: String,
     /// `http`, `https` or both.
     pub protocols: Vec<String>,
+    /// Whether each request is a run on record.
+    pub record: bool,
     /// Why it is in error.
     pub reason: Option<Vec<String>>,
     /// How far it has come.
@@ -96,6 +98,7 @@ impl View for Apis {
             methods: row.spec.methods,
             name: name.to_owned(),
             protocols: row.spec.protocols,
+            record: row.spec.record,
             status: row.making.status(),
             tags: tag::list(&row.spec.tags),
             uris: row.spec.uris,

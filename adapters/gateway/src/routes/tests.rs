@@ -15,6 +15,7 @@ fn api(org: &str, name: &str, paths: &[&str]) -> Api {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         authentication: "public".into(),
         cors: false,
+        record: true,
         enabled: true,
     }
 }

@@ -172,6 +172,7 @@ pub(crate) fn api(function: &str, path: &str) -> Api {
         paths: vec![path.into()],
         authentication: "public".into(),
         cors: false,
+        record: true,
         enabled: true,
     }
 }

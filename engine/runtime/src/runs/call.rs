@@ -11,8 +11,17 @@ use crate::clock::now;
 /// What a message carries itself; what is larger goes to the blob store (design, section 3).
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Calls the function. Whatever goes wrong is a result.
+/// Calls the function, and puts aside what its run cannot hold. Whatever goes wrong is a result.
 pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan) -> RunResult {
+    let mut result = invoke(bench, envelope, plan).await;
+    if let Err(message) = put_aside(bench, &mut result).await {
+        return failed(RunErrorKind::SystemError, message);
+    }
+    result
+}
+
+/// Calls the function with all that it may see.
+pub(super) async fn invoke(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan) -> RunResult {
     let input = match input(bench, envelope).await {
         Ok(input) => input,
         Err(message) => return failed(RunErrorKind::SystemError, message),
@@ -29,11 +38,7 @@ pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPl
         input,
         timeout_ms: plan.timeout_ms,
     };
-    let mut result = bench.runner.run(call).await;
-    if let Err(message) = put_aside(bench, &mut result).await {
-        return failed(RunErrorKind::SystemError, message);
-    }
-    result
+    bench.runner.run(call).await
 }
 
 /// A run that failed before or beside its function.

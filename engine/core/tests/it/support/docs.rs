@@ -148,6 +148,7 @@ pub(crate) fn api_of(function: &str) -> ApiSpec {
         function: name(function),
         authentication: "public".into(),
         cors: false,
+        record: true,
         enabled: true,
         hosts: Vec::new(),
         methods: vec!["POST".into()],

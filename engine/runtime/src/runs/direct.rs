@@ -1,0 +1,68 @@
+//! Calls that leave nothing on record: from a gateway straight to the workers of its own node.
+
+use std::sync::Arc;
+
+use engine_core::{Refused, plan_run};
+use engine_model::{
+    Actor, Name, OrgName, Rejection, RunCommand, RunEnvelope, RunId, RunResult, Timestamp,
+};
+use serde_json::{Map, Value};
+
+use super::Bench;
+use super::call::invoke;
+
+/// Calls functions without a run. What was called is forgotten when its caller has been answered,
+/// and lost with the node.
+#[derive(Clone)]
+pub struct Caller {
+    bench: Arc<Bench>,
+}
+
+impl Caller {
+    pub(crate) fn new(bench: Arc<Bench>) -> Self {
+        Self { bench }
+    }
+
+    /// Calls the revision that serves now, and waits for its end. `id` names the call in logs.
+    ///
+    /// # Errors
+    /// `Rejection` when the function is not there or not ready.
+    pub async fn call(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        function: &Name,
+        input: Value,
+        http_context: Map<String, Value>,
+    ) -> Result<RunResult, Rejection> {
+        let plan = self
+            .bench
+            .fold
+            .read(|world| plan_run(world, org, function, &[]));
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(Refused::Rejection(rejection)) => return Err(rejection),
+            Err(Refused::Error(error)) => {
+                return Ok(RunResult {
+                    error: Some(error),
+                    ..RunResult::default()
+                });
+            }
+        };
+        let envelope = RunEnvelope {
+            id,
+            org: org.clone(),
+            function: function.clone(),
+            command: RunCommand {
+                input,
+                blocking: true,
+                http_context,
+                ..RunCommand::default()
+            },
+            actor: Actor::engine(),
+            reply_to: None,
+            at: Timestamp(0),
+        };
+        Ok(invoke(&self.bench, &envelope, plan).await)
+    }
+}
