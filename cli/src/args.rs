@@ -1,6 +1,7 @@
 //! What one can type.
 
 mod create;
+mod policy;
 mod services;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use engine_model::Kind;
 
 pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne};
+pub use policy::{Isolate, Policy, RetryOn};
 pub use services::{
     Abandon, Adopt, AdoptOne, AdoptServiceInstance, BrokerAccess, BrokerScope,
     CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, Named, Parameters, Rotate,

@@ -12,6 +12,7 @@ mod functions;
 mod gateway;
 mod nats_pub;
 mod osb;
+mod person;
 mod rest_cli;
 mod services;
 mod sim;

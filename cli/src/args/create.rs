@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch};
+use super::{
+    CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch, Policy,
+};
 
 /// `create`
 #[derive(Debug, Args)]
@@ -144,6 +146,9 @@ pub struct CreateFunction {
     /// What the function may reach: none, services or host
     #[arg(long)]
     pub network: Option<String>,
+    /// How it is run
+    #[command(flatten)]
+    pub policy: Policy,
     /// What all understand
     #[command(flatten)]
     pub common: Common,

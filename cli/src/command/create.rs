@@ -195,7 +195,9 @@ pub(super) async fn function(
     if let Some(file) = function.schema_out {
         document["schema"]["out"] = json_file(&file)?;
     }
-    Ok((Kind::Function, map(document), function.common))
+    let mut fields = map(document);
+    function.policy.put(&mut fields);
+    Ok((Kind::Function, fields, function.common))
 }
 
 fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {

@@ -111,6 +111,7 @@ async fn function(
     if function.handler.is_none() {
         function.handler = known["handler"].as_str().map(str::to_owned);
     }
+    let policy = function.policy.clone();
     let (kind, mut fields, common) = create::function(connection, function).await?;
     let stays = [
         ("handler", given.0),
@@ -130,6 +131,7 @@ async fn function(
             fields.insert(field.into(), value.clone());
         }
     }
+    policy.put(&mut fields);
     for (side, given) in [("in", schema_in), ("out", schema_out)] {
         if !given && let Some(schema) = known["schema"].get(side) {
             fields["schema"][side] = schema.clone();

@@ -1,0 +1,3 @@
+//! What a person does all day: say how a function is run, try it, and change it.
+
+mod policy;
