@@ -7,7 +7,7 @@ use adapter_functions::{
     Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source,
 };
 use adapter_kit::MemoryBlobs;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::bed::LAUNCHER;
@@ -29,9 +29,10 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     let python = "def handle(context, payload):\n    return payload\n";
     let node = "module.exports = (context, payload) => payload;\n";
     for (name, language, file, text) in [
-        ("cold_python", Language::Python3, "f.py", python),
-        ("cold_node", Language::Nodejs, "f.js", node),
+        ("cold_python", "python3", "f.py", python),
+        ("cold_node", "nodejs", "f.js", node),
     ] {
+        let language = Language::parse(language).context("it has a pack")?;
         functions.base_image(language.label(), "").await?;
         let mut times = Vec::new();
         for number in 0..=STARTS {

@@ -13,6 +13,13 @@ use serde_json::{Value, json};
 const PYTHON: &str = "def handle(context, payload):\n    return {'myField': 'Hello, %s from %s' % (payload['name'], payload['place'])}\n";
 const NODE: &str = "module.exports = (context, payload) => ({ myField: `Hello, ${payload.name} from ${payload.place}` });\n";
 
+/// A function that is measured.
+struct Subject {
+    language: Language,
+    file: &'static str,
+    text: &'static str,
+}
+
 fn main() {
     // The launcher must start before there are threads.
     if std::env::args().nth(1).as_deref() == Some("launcher") {
@@ -27,10 +34,21 @@ fn main() {
 )]
 #[tokio::main]
 async fn measure() {
-    for (language, text) in [(Language::Python3, PYTHON), (Language::Nodejs, NODE)] {
-        let label = language.label();
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for (label, file, text) in [
+        ("python3", "hello.py", PYTHON),
+        ("nodejs", "hello.js", NODE),
+    ] {
+        if !(wanted.is_empty() || wanted.iter().any(|w| w == label)) {
+            continue;
+        }
+        let subject = Subject {
+            language: Language::parse(label).expect("it has a pack"),
+            file,
+            text,
+        };
         let (functions, _state) = start(0, Duration::from_secs(600));
-        let samples = cold_starts(&functions, language, text).await;
+        let samples = cold_starts(&functions, &subject).await;
         println!(
             "{label:8} {:28} {}",
             "cold start and first call",
@@ -38,7 +56,7 @@ async fn measure() {
         );
         functions.shutdown(Duration::from_secs(1)).await;
         let (functions, _state) = start(1, Duration::from_millis(1));
-        let samples = calls_from_zero(&functions, language, text).await;
+        let samples = calls_from_zero(&functions, &subject).await;
         println!(
             "{label:8} {:28} {}",
             "first call on a stem cell",
@@ -47,7 +65,7 @@ async fn measure() {
         functions.shutdown(Duration::from_secs(1)).await;
         let (functions, _state) = start(0, Duration::from_secs(600));
         functions
-            .load(revision(language, text, 0))
+            .load(revision(&subject, 0))
             .await
             .expect("it loads");
         let mut samples = Vec::new();
@@ -79,18 +97,14 @@ fn start(stems: usize, idle_ttl: Duration) -> (Functions, tempfile::TempDir) {
     (Functions::start(config).expect("functions start"), state)
 }
 
-fn revision(language: Language, text: &str, number: usize) -> Revision {
-    let name = match language {
-        Language::Python3 => "hello.py",
-        Language::Nodejs => "hello.js",
-    };
+fn revision(subject: &Subject, number: usize) -> Revision {
     Revision {
         id: format!("r{number}"),
-        language,
+        language: subject.language,
         layer: None,
         source: Source::File {
-            name: name.into(),
-            text: text.into(),
+            name: subject.file.into(),
+            text: subject.text.into(),
         },
         handler: String::new(),
         schema_in: None,
@@ -113,12 +127,12 @@ fn call() -> Call {
 }
 
 /// Loads revision after revision without stems, and calls each once.
-async fn cold_starts(functions: &Functions, language: Language, text: &str) -> Vec<Duration> {
+async fn cold_starts(functions: &Functions, subject: &Subject) -> Vec<Duration> {
     let mut samples = Vec::new();
     for number in 0..53 {
         let begun = Instant::now();
         functions
-            .load(revision(language, text, number))
+            .load(revision(subject, number))
             .await
             .expect("it loads");
         let done = functions.call(&format!("r{number}"), call()).await;
@@ -131,9 +145,9 @@ async fn cold_starts(functions: &Functions, language: Language, text: &str) -> V
 }
 
 /// Calls a function again and again after it was scaled to zero, with a stem waiting.
-async fn calls_from_zero(functions: &Functions, language: Language, text: &str) -> Vec<Duration> {
+async fn calls_from_zero(functions: &Functions, subject: &Subject) -> Vec<Duration> {
     functions
-        .load(revision(language, text, 0))
+        .load(revision(subject, 0))
         .await
         .expect("it loads");
     let mut samples = Vec::new();

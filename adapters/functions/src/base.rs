@@ -10,7 +10,8 @@ use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::floor::Floor;
-use crate::language::{BaseImage, Language, PACK_DIR};
+use crate::language::{BaseImage, Language};
+use crate::pack::fill;
 
 /// Looked at before `PATH`: what an ordinary user may read, and does not change with a profile.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
@@ -25,13 +26,15 @@ pub(crate) async fn find(
     floor: &Floor,
 ) -> Result<BaseImage, Failure> {
     let label = language.label();
-    let mut reason = format!("no {label} interpreter was found on this node");
+    let install = &language.manifest().install;
+    let mut reason =
+        format!("no {label} interpreter was found on this node; to install it: {install}");
     for candidate in candidates(language, config) {
-        let tried = match identify(language, &candidate).await {
-            Ok(base) => {
-                compile_pack(&base, packs).await;
-                prove(base, config, packs, floor).await
-            }
+        let tried = match identify(language, &candidate, packs).await {
+            Ok(base) => match prepare(&base, packs).await {
+                Ok(()) => prove(base, config, packs, floor).await,
+                Err(why) => Err(why),
+            },
             Err(why) => Err(why),
         };
         match tried {
@@ -46,11 +49,7 @@ pub(crate) async fn find(
 }
 
 fn candidates(language: Language, config: &Config) -> Vec<PathBuf> {
-    let chosen = match language {
-        Language::Python3 => &config.interpreters.python3,
-        Language::Nodejs => &config.interpreters.nodejs,
-    };
-    if let Some(path) = chosen {
+    if let Some(path) = config.interpreters.get(language.label()) {
         return vec![path.clone()];
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -61,7 +60,7 @@ fn candidates(language: Language, config: &Config) -> Vec<PathBuf> {
         .collect();
     let mut found: Vec<PathBuf> = Vec::new();
     for folder in folders {
-        for name in language.programs() {
+        for name in &language.manifest().programs {
             let program = folder.join(name);
             if program.is_file() && !found.contains(&program) {
                 found.push(program);
@@ -72,20 +71,19 @@ fn candidates(language: Language, config: &Config) -> Vec<PathBuf> {
 }
 
 /// Asks an interpreter who it is. This runs outside of a sandbox, and nothing but its own code.
-async fn identify(language: Language, program: &Path) -> Result<BaseImage, String> {
-    let asked = Command::new(program)
-        .args(language.identify())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(IDENTIFY_MAX, asked)
-        .await
-        .map_err(|_| format!("it did not say its version within {IDENTIFY_MAX:?}"))?
-        .map_err(|e| e.to_string())?;
+async fn identify(language: Language, program: &Path, packs: &Path) -> Result<BaseImage, String> {
+    let folder = language.folder(packs).to_string_lossy().into_owned();
+    let program = program.to_string_lossy();
+    let values = [("program", &*program), ("pack", &*folder)];
+    let output = output(&language.manifest().identify, &values).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     let [version, prefix, interpreter] = text.lines().collect::<Vec<_>>()[..] else {
         return Err("it did not say its version".to_owned());
     };
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-_~".contains(c);
+    if version.is_empty() || version.starts_with('.') || !version.chars().all(plain) {
+        return Err(format!("{version:?} is no version")); // it becomes the name of a folder
+    }
     Ok(BaseImage {
         language,
         interpreter: interpreter.into(),
@@ -94,26 +92,58 @@ async fn identify(language: Language, program: &Path) -> Result<BaseImage, Strin
     })
 }
 
-/// Compiles Python's wrapper for this interpreter, which saves every worker a millisecond. Without
-/// it the wrapper starts from its text.
-async fn compile_pack(base: &BaseImage, packs: &Path) {
-    let Some(compiled) = base.compiled_pack() else {
-        return;
-    };
-    let (name, _) = base.language.pack();
-    let script = "import sys,py_compile as c;c.compile(sys.argv[1],sys.argv[2],dfile=sys.argv[3],\
-        doraise=True,invalidation_mode=c.PycInvalidationMode.UNCHECKED_HASH)";
-    let done = Command::new(&base.interpreter)
-        .args(["-I", "-S", "-c", script])
-        .args([packs.join(name), packs.join(compiled)])
-        .arg(format!("{PACK_DIR}/{name}"))
+async fn output(
+    command: &[String],
+    values: &[(&str, &str)],
+) -> Result<std::process::Output, String> {
+    let words: Vec<String> = command.iter().map(|word| fill(word, values)).collect();
+    let (program, arguments) = words.split_first().expect("a pack without is refused");
+    let ran = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let done = tokio::time::timeout(IDENTIFY_MAX, done).await;
-    if !matches!(&done, Ok(Ok(output)) if output.status.success()) {
-        tracing::debug!(interpreter = %base.interpreter.display(), ?done, "wrapper not compiled");
+    tokio::time::timeout(IDENTIFY_MAX, ran)
+        .await
+        .map_err(|_| format!("it did not answer within {IDENTIFY_MAX:?}"))?
+        .map_err(|e| e.to_string())
+}
+
+/// Makes the faster form of a worker that its pack has for this interpreter.
+async fn prepare(base: &BaseImage, packs: &Path) -> Result<(), String> {
+    let Some(prepare) = &base.language.manifest().worker.prepare else {
+        return Ok(());
+    };
+    let folder = base.language.folder(packs);
+    let out = folder.join(&base.version);
+    if out.join(&prepare.file).exists() {
+        return Ok(());
     }
+    std::fs::create_dir_all(&out).map_err(|e| e.to_string())?;
+    let (program, pack) = (base.interpreter.to_string_lossy(), folder.to_string_lossy());
+    let (prefix, out_text) = (base.prefix.to_string_lossy(), out.to_string_lossy());
+    let values = [
+        ("program", &*program),
+        ("prefix", &*prefix),
+        ("pack", &*pack),
+        ("out", &*out_text),
+    ];
+    let said = match output(&prepare.command, &values).await {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            said.trim().lines().last().unwrap_or_default().to_owned()
+        }
+        Err(why) => why,
+    };
+    tracing::debug!(interpreter = %program, said, "worker not prepared");
+    if prepare.required {
+        let install = &base.language.manifest().install;
+        return Err(format!(
+            "its worker was not made: {said}; to install what it needs: {install}"
+        ));
+    }
+    Ok(())
 }
 
 async fn prove(

@@ -36,27 +36,25 @@ impl Blueprint {
         limits: Limits,
         network: Network,
     ) -> Self {
-        let compiled = base
-            .compiled_pack()
-            .filter(|name| packs.join(name).is_file());
-        let pack = compiled.unwrap_or_else(|| base.language.pack().0.to_owned());
+        let (manifest, folder) = (base.language.manifest(), base.language.folder(packs));
+        let prepared = base
+            .prepared_worker()
+            .filter(|name| folder.join(name).exists());
+        let worker = prepared.unwrap_or_else(|| manifest.worker.file.clone());
         let mut spec = Spec::new(&base.interpreter);
-        spec.args = base.language.arguments(&pack, limits.memory_bytes);
+        spec.args = base.language.arguments(&worker, limits.memory_bytes);
         spec.env = environment();
+        spec.env.extend(manifest.worker.environment.iter().cloned());
         spec.cwd = PathBuf::from("/tmp");
         spec.hostname = "function".to_owned();
         spec.network = network;
         spec.limits = limits;
-        spec.mounts.push(Mount::read_only(packs, PACK_DIR));
+        spec.mounts.push(Mount::read_only(folder, PACK_DIR));
         spec.mounts.extend(interpreter_mount(base));
         if let Some(path) = layer {
-            let (folder, target) = base.language.layer_mount();
-            let source = if folder.is_empty() {
-                path
-            } else {
-                path.join(folder)
-            };
-            spec.mounts.push(Mount::read_only(source, target));
+            let source = path.join(&manifest.layer.folder);
+            spec.mounts
+                .push(Mount::read_only(source, &manifest.layer.mount));
         }
         let key = serde_json::to_string(&spec).expect("a spec is plain data");
         Self {

@@ -1,5 +1,6 @@
 //! What the host of functions is told at start.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +19,13 @@ pub struct Config {
     pub launcher: LauncherConfig,
     /// Where dependency layers are stored, and fetched from when another node built them.
     pub blobs: Arc<dyn Blobs>,
-    /// Interpreters to use instead of the ones that are found.
-    pub interpreters: Interpreters,
-    /// Build tools to use instead of the ones that are found.
-    pub tools: Tools,
+    /// A folder with more language packs, each a folder of its own.
+    pub packs: Option<PathBuf>,
+    /// Interpreters, by their languages' labels, to use instead of what `/usr/bin`,
+    /// `/usr/local/bin` and `PATH` have.
+    pub interpreters: BTreeMap<String, PathBuf>,
+    /// Build tools, by their names, to use instead of what `PATH` has.
+    pub tools: BTreeMap<String, PathBuf>,
     /// How many workers, and for how long.
     pub pools: Pools,
     /// The limits of a function that brings none of its own.
@@ -42,8 +46,9 @@ impl Config {
             state_dir: state_dir.into(),
             launcher,
             blobs,
-            interpreters: Interpreters::default(),
-            tools: Tools::default(),
+            packs: None,
+            interpreters: BTreeMap::new(),
+            tools: BTreeMap::new(),
             pools: Pools::default(),
             limits: default_limits(),
             builds: Builds::default(),
@@ -55,6 +60,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("state_dir", &self.state_dir)
+            .field("packs", &self.packs)
             .field("interpreters", &self.interpreters)
             .field("tools", &self.tools)
             .field("pools", &self.pools)
@@ -62,26 +68,6 @@ impl fmt::Debug for Config {
             .field("builds", &self.builds)
             .finish_non_exhaustive()
     }
-}
-
-/// Paths of interpreters; `None` means `/usr/bin` first, then `PATH`.
-#[derive(Debug, Clone, Default)]
-pub struct Interpreters {
-    /// Python 3.8 or later.
-    pub python3: Option<PathBuf>,
-    /// Node 18 or later.
-    pub nodejs: Option<PathBuf>,
-}
-
-/// Paths of build tools; `None` means what `PATH` has.
-#[derive(Debug, Clone, Default)]
-pub struct Tools {
-    /// Preferred to pip when there is one.
-    pub uv: Option<PathBuf>,
-    /// A pip program, for when neither uv nor the interpreter's own pip module is there.
-    pub pip: Option<PathBuf>,
-    /// npm, a script that Node runs.
-    pub npm: Option<PathBuf>,
 }
 
 /// How many workers there may be, and how long they stay.

@@ -19,6 +19,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A language pack that was to be added is none.
+    #[error("add a language pack: {reason}")]
+    Pack {
+        /// Which one, and what it lacks.
+        reason: String,
+    },
 }
 
 /// Why a base image, a layer or a function is not to be had: exactly one reason, ready to be shown

@@ -297,7 +297,7 @@ impl Floor {
 }
 
 fn permits(language: Language) -> u32 {
-    u32::try_from(language.worker_bytes() / PERMIT_BYTES).expect("a worker takes megabytes")
+    u32::try_from(language.worker_bytes() / PERMIT_BYTES).expect("a pack is refused otherwise")
 }
 
 /// Counts a starved start out again, also when its caller gave up.

@@ -72,12 +72,16 @@ impl Functions {
     /// `Launcher` when this machine allows no sandbox, `State` when the directory cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let launcher = Launcher::start(config.launcher.clone()).map_err(Error::Launcher)?;
+        if let Some(folder) = &config.packs {
+            add_packs(folder)?;
+        }
         let packs = config.state_dir.join("packs");
         write_packs(&packs)?;
         let layers = Layers::open(
             &config.state_dir,
             Arc::clone(&config.blobs),
             launcher.clone(),
+            packs.clone(),
             config.tools.clone(),
             config.builds.clone(),
         )?;
@@ -109,8 +113,10 @@ impl Functions {
     /// When there is no pack for the language, or no interpreter that runs in the sandbox.
     pub async fn base_image(&self, language: &str, docker_url: &str) -> Result<BaseImage, Failure> {
         let known = Language::parse(language).ok_or_else(|| {
+            let all: Vec<&str> = Language::all().into_iter().map(Language::label).collect();
             Failure::of(format!(
-                "this node has no language pack for {language:?}; it has python3 and nodejs"
+                "this node has no language pack for {language:?}; it has {}",
+                all.join(", ")
             ))
         })?;
         tracing::debug!(
@@ -299,9 +305,28 @@ fn write_packs(folder: &std::path::Path) -> Result<(), Error> {
         std::fs::remove_dir_all(folder).map_err(failed)?;
     }
     std::fs::create_dir_all(folder).map_err(failed)?;
-    for language in [Language::Python3, Language::Nodejs] {
-        let (name, text) = language.pack();
-        write_whole(&folder.join(name), text.as_bytes()).map_err(failed)?;
+    for language in Language::all() {
+        let own = language.folder(folder);
+        std::fs::create_dir_all(&own).map_err(failed)?;
+        for (name, bytes) in language.files() {
+            write_whole(&own.join(name), bytes).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds every pack in a folder of this node's owner.
+fn add_packs(folder: &std::path::Path) -> Result<(), Error> {
+    let failed = |source| Error::State {
+        path: folder.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            let added = Language::add(&path).map_err(|reason| Error::Pack { reason })?;
+            tracing::info!(language = added.label(), "language pack added");
+        }
     }
     Ok(())
 }

@@ -1,20 +1,15 @@
-//! The language packs: how each interpreter is found and started, and what its wrapper is.
+//! Languages: handles to the packs that this node has.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A language that this node can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// CPython 3.
-    Python3,
-    /// Node.js.
-    Nodejs,
-}
+use crate::pack::{Manifest, Pack, fill};
 
-/// The folder that a wrapper is shown in, inside the sandbox.
+/// The folder that a pack is shown in, inside the sandbox.
 pub(crate) const PACK_DIR: &str = "/dispatch";
 /// Where a function's own files are written, inside the sandbox.
 pub(crate) const FUNCTION_DIR: &str = "/tmp/function";
@@ -23,94 +18,140 @@ pub(crate) const FUNCTION_DIR: &str = "/tmp/function";
 /// binding, one file for each of its keys (servicebinding.io, Application Projection).
 pub(crate) const BINDINGS_DIR: &str = "/tmp/bindings";
 
+/// Every pack that this process knows. A pack is never given up, so that a handle can be a
+/// reference; there are as many as an owner adds at start.
+static PACKS: LazyLock<RwLock<Vec<&'static Pack>>> = LazyLock::new(|| {
+    let packs = Pack::embedded().into_iter();
+    RwLock::new(packs.map(|pack| &*Box::leak(Box::new(pack))).collect())
+});
+
+/// A language that this node can run: a handle to its pack.
+#[derive(Clone, Copy)]
+pub struct Language(&'static Pack);
+
 impl Language {
-    /// Reads the label of a base image: `python3`, `python`, `nodejs`, `nodejs6`, `node`.
+    /// Reads the label of a base image: `python3`, `python`, `nodejs`, `nodejs6`, `node`, …: a
+    /// pack's own label or one of its aliases, with or without a version behind it.
     #[must_use]
     pub fn parse(label: &str) -> Option<Self> {
-        let plain = label.trim().to_ascii_lowercase();
-        let name = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-        match name {
-            "python" => Some(Self::Python3),
-            "nodejs" | "node" => Some(Self::Nodejs),
-            _ => None,
-        }
+        let whole = label.trim().to_ascii_lowercase();
+        let bare = |name: &str| {
+            let version = |c: char| c.is_ascii_digit() || c == '.' || c == '-';
+            name.trim_end_matches(version).to_owned()
+        };
+        let packs = PACKS.read().unwrap_or_else(PoisonError::into_inner);
+        let named = |same: &dyn Fn(&str) -> bool| {
+            let found = packs.iter().find(|pack| {
+                same(&pack.label) || pack.manifest.aliases.iter().any(|alias| same(alias))
+            });
+            found.map(|pack| Self(pack))
+        };
+        let stem = bare(&whole);
+        named(&|name| name == whole)
+            .or_else(|| named(&|name| !stem.is_empty() && bare(name) == stem))
+    }
+
+    /// All of them, by label.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let packs = PACKS.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Self> = packs.iter().map(|pack| Self(pack)).collect();
+        all.sort_by_key(|language| language.label());
+        all
+    }
+
+    /// Adds the pack in a folder to those of this process; it takes the place of one with the same
+    /// label.
+    pub(crate) fn add(folder: &Path) -> Result<Self, String> {
+        let pack: &'static Pack = Box::leak(Box::new(Pack::read(folder)?));
+        let mut packs = PACKS.write().unwrap_or_else(PoisonError::into_inner);
+        packs.retain(|known| known.label != pack.label);
+        packs.push(pack);
+        Ok(Self(pack))
     }
 
     /// The label that Dispatch's base images bear.
     #[must_use]
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Python3 => "python3",
-            Self::Nodejs => "nodejs",
-        }
+        &self.0.label
     }
 
-    /// The names that the interpreter may have in a folder of programs, best first.
-    pub(crate) fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Python3 => &["python3"],
-            Self::Nodejs => &["node", "nodejs"],
-        }
+    pub(crate) fn manifest(self) -> &'static Manifest {
+        &self.0.manifest
     }
 
-    /// The wrapper: its file name and its text.
-    pub(crate) fn pack(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Python3 => ("python3.py", include_str!("../packs/python3.py")),
-            Self::Nodejs => ("nodejs.js", include_str!("../packs/nodejs.js")),
-        }
+    pub(crate) fn files(self) -> impl Iterator<Item = (&'static str, &'static [u8])> {
+        let files = self.0.files.iter();
+        files.map(|(name, bytes)| (name.as_str(), &**bytes))
     }
 
-    /// The arguments that start the wrapper under a memory limit.
-    pub(crate) fn arguments(self, pack: &str, memory_bytes: Option<u64>) -> Vec<String> {
-        let wrapper = format!("{PACK_DIR}/{pack}");
-        match self {
-            // -I -S: nothing of the host's environment or site-packages is seen.
-            Self::Python3 => ["-I", "-S", "-X", "utf8", &wrapper]
-                .map(str::to_owned)
-                .to_vec(),
-            Self::Nodejs => {
-                let mut arguments = vec!["--no-warnings".to_owned()];
-                if let Some(bytes) = memory_bytes {
-                    // V8 needs room beside its old space; without the flag it would rather die
-                    // of the limit than collect.
-                    arguments.push(format!("--max-old-space-size={}", (bytes >> 20) * 3 / 4));
-                }
-                arguments.push(wrapper);
-                arguments
-            }
-        }
+    /// Where the pack's files are on this node, under the folder of all packs.
+    pub(crate) fn folder(self, packs: &Path) -> PathBuf {
+        packs.join(self.label())
     }
 
-    /// Where a dependency layer is mounted, and which of its folders: Node looks for packages in
-    /// every `node_modules` above a module's own folder.
-    pub(crate) fn layer_mount(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Python3 => ("", "/layer"),
-            Self::Nodejs => ("node_modules", "/node_modules"),
+    /// The arguments that start the worker, which is at `worker` in its folder, under a memory
+    /// limit.
+    pub(crate) fn arguments(self, worker: &str, memory_bytes: Option<u64>) -> Vec<String> {
+        let facts = &self.manifest().worker;
+        let worker = format!("{PACK_DIR}/{worker}");
+        let mut values = vec![
+            ("worker".to_owned(), worker),
+            ("pack".to_owned(), PACK_DIR.to_owned()),
+        ];
+        let mut arguments: Vec<&String> = Vec::new();
+        if let Some(bytes) = memory_bytes {
+            let share = |percent| (bytes >> 20) * percent / 100;
+            let shares = (1..=100).map(|p| (format!("memory:{p}"), share(p).to_string()));
+            values.extend(shares);
+            arguments.extend(&facts.memory_arguments);
         }
+        arguments.extend(&facts.arguments);
+        let values: Vec<(&str, &str)> = values
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        arguments.into_iter().map(|a| fill(a, &values)).collect()
     }
 
     /// What a worker is expected to take, for the memory budget.
     pub(crate) fn worker_bytes(self) -> u64 {
-        match self {
-            Self::Python3 => 12 << 20,
-            Self::Nodejs => 48 << 20,
-        }
+        self.manifest().worker.megabytes << 20
     }
+}
 
-    /// The program text that prints an interpreter's version and the folder it lives in.
-    pub(crate) fn identify(self) -> [&'static str; 2] {
-        match self {
-            Self::Python3 => [
-                "-c",
-                "import sys;print('%d.%d.%d'%sys.version_info[:3],sys.base_prefix,sys.executable,sep='\\n')",
-            ],
-            Self::Nodejs => [
-                "-e",
-                "console.log([process.versions.node,require('path').resolve(process.execPath,'../..'),process.execPath].join('\\n'))",
-            ],
-        }
+impl fmt::Debug for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl PartialEq for Language {
+    fn eq(&self, other: &Self) -> bool {
+        self.label() == other.label()
+    }
+}
+
+impl Eq for Language {}
+
+impl Hash for Language {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.label().hash(state);
+    }
+}
+
+impl Serialize for Language {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.label())
+    }
+}
+
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let label = String::deserialize(from)?;
+        Self::parse(&label).ok_or_else(|| {
+            serde::de::Error::custom(format!("this node has no language pack for {label}"))
+        })
     }
 }
 
@@ -128,12 +169,10 @@ pub struct BaseImage {
 }
 
 impl BaseImage {
-    /// The name that the wrapper has when it is compiled for this very interpreter.
-    pub(crate) fn compiled_pack(&self) -> Option<String> {
-        match self.language {
-            Language::Python3 => Some(format!("python-{}.pyc", self.version)),
-            Language::Nodejs => None,
-        }
+    /// What the pack's worker is when it is prepared for this very interpreter, in its folder.
+    pub(crate) fn prepared_worker(&self) -> Option<String> {
+        let prepare = self.language.manifest().worker.prepare.as_ref()?;
+        Some(format!("{}/{}", self.version, prepare.file))
     }
 }
 
@@ -143,14 +182,38 @@ mod tests {
 
     #[test]
     fn a_language_is_known_by_the_labels_that_dispatch_used() {
-        for label in ["python3", "python", "Python3.11"] {
-            assert_eq!(Language::parse(label), Some(Language::Python3), "{label}");
+        for (label, language) in [
+            ("python3", "python3"),
+            ("python", "python3"),
+            ("Python3.11", "python3"),
+            ("nodejs", "nodejs"),
+            ("nodejs6", "nodejs"),
+            ("node", "nodejs"),
+            ("nodejs-20", "nodejs"),
+        ] {
+            let found = Language::parse(label).map(Language::label);
+            assert_eq!(found, Some(language), "{label}");
         }
-        for label in ["nodejs", "nodejs6", "node", "nodejs-20"] {
-            assert_eq!(Language::parse(label), Some(Language::Nodejs), "{label}");
-        }
-        for label in ["powershell", "java", "", "3"] {
+        for label in ["cobol", "", "3", "pytho", "python3x"] {
             assert_eq!(Language::parse(label), None, "{label}");
         }
+    }
+
+    #[test]
+    fn a_share_of_the_memory_limit_can_be_an_argument() {
+        let node = Language::parse("nodejs").expect("is embedded");
+        let arguments = node.arguments("worker.js", Some(512 << 20));
+        assert_eq!(
+            arguments,
+            [
+                "--max-old-space-size=384",
+                "--no-warnings",
+                "/dispatch/worker.js"
+            ]
+        );
+        assert_eq!(
+            node.arguments("worker.js", None),
+            ["--no-warnings", "/dispatch/worker.js"]
+        );
     }
 }

@@ -3,14 +3,15 @@
 //! ```text
 //! <state>/layers/<digest>/      unpacked, read-only; a digest is that of the packed layer
 //! <state>/layers/keys/<key>     which layer a manifest came to, for this interpreter
+//! <state>/layers/logs/<key>     what its build printed
 //! <state>/builds/<random>/      a build under way; whatever is in there at start is swept out
 //! ```
 
 mod archive;
-mod node;
-mod python;
+mod packages;
 mod tool;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,17 +21,17 @@ use adapter_sandbox::Launcher;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Builds, Tools};
+use crate::config::Builds;
 use crate::error::{Error, Failure};
-use crate::language::{BaseImage, Language};
+use crate::language::BaseImage;
 
 /// Part of every key: what is built differently must not be taken for the same.
-const BUILDER: u32 = 1;
+const BUILDER: u32 = 2;
 
 /// What a dependency layer is to hold.
 #[derive(Debug, Clone, Default)]
 pub struct LayerSpec {
-    /// The whole text of `requirements.txt` or `package.json`.
+    /// The whole text of `requirements.txt`, `package.json`, or what the language has.
     pub manifest: Option<String>,
     /// Packages of the operating system. The base image is this host, so they must be there.
     pub system_packages: Vec<SystemPackage>,
@@ -63,7 +64,8 @@ pub(crate) struct Layers {
     cache: PathBuf,
     blobs: Handle,
     launcher: Launcher,
-    tools: Tools,
+    packs: PathBuf,
+    tools: BTreeMap<String, PathBuf>,
     bounds: Builds,
     /// One build or unpacking at a time: they want all processors, and the second one for the
     /// same thing then finds it done.
@@ -83,7 +85,8 @@ impl Layers {
         state: &Path,
         blobs: Arc<dyn Blobs>,
         launcher: Launcher,
-        tools: Tools,
+        packs: PathBuf,
+        tools: BTreeMap<String, PathBuf>,
         bounds: Builds,
     ) -> Result<Self, Error> {
         let layers = Self {
@@ -92,6 +95,7 @@ impl Layers {
             cache: state.join("cache"),
             blobs: Handle(blobs),
             launcher,
+            packs,
             tools,
             bounds,
             turn: tokio::sync::Mutex::default(),
@@ -99,7 +103,8 @@ impl Layers {
         if layers.builds.exists() {
             remove(&layers.builds)?;
         }
-        for path in [&layers.folder.join("keys"), &layers.builds, &layers.cache] {
+        let (keys, logs) = (layers.folder.join("keys"), layers.folder.join("logs"));
+        for path in [&keys, &logs, &layers.builds, &layers.cache] {
             std::fs::create_dir_all(path).map_err(|source| Error::State {
                 path: path.clone(),
                 source,
@@ -115,45 +120,57 @@ impl Layers {
         base: &BaseImage,
         spec: &LayerSpec,
     ) -> Result<Option<Layer>, Failure> {
-        tool::check_system_packages(&spec.system_packages).await?;
-        let manifest = spec.manifest.as_deref().unwrap_or_default();
-        let manifest = match base.language {
-            Language::Python3 => python::manifest(manifest)?,
-            Language::Nodejs => node::manifest(manifest)?,
-        };
-        let Some(manifest) = manifest else {
+        packages::check(&spec.system_packages).await?;
+        let manifest = spec.manifest.as_deref().unwrap_or_default().trim();
+        if manifest.is_empty() {
             return Ok(None);
-        };
-        let key = self.folder.join("keys").join(key(base, &manifest).as_str());
+        }
+        let label = base.language.label();
+        let rule = base.language.manifest().build.as_ref();
+        let rule = rule.ok_or_else(|| {
+            Failure::of(format!(
+                "{label} functions have no manifest of dependencies"
+            ))
+        })?;
+        let key = key(base, manifest);
+        let key_file = self.folder.join("keys").join(key.as_str());
         let _turn = self.turn.lock().await;
-        if let Some(layer) = self.known(&key).await {
-            return Ok(Some(layer));
+        if let Some(layer) = self.known(&key_file).await {
+            return Ok(layer);
         }
         let folder = self.scratch()?;
-        let built = folder.path().join("layer");
         let room = tool::Room {
             launcher: &self.launcher,
             tools: &self.tools,
             base,
+            pack: &base.language.folder(&self.packs),
+            rule,
             folder: folder.path(),
             cache: &self.cache,
             timeout: self.bounds.timeout,
+            log: &self.folder.join("logs").join(key.as_str()),
         };
-        match base.language {
-            Language::Python3 => python::build(&room, &manifest).await?,
-            Language::Nodejs => node::build(&room, &manifest).await?,
-        }
-        let layer = self.store(&built).await?;
+        room.build(manifest).await?;
+        let built = folder.path().join("layer");
+        let asked_for_nothing = std::fs::read_dir(&built).is_ok_and(|mut all| all.next().is_none());
+        let layer = match asked_for_nothing {
+            true => None,
+            false => Some(self.store(&built).await?),
+        };
         let text = serde_json::to_string(&layer).expect("a layer is plain data");
-        write_whole(&key, text.as_bytes()).map_err(|e| Failure::io("note a built layer", &e))?;
-        Ok(Some(layer))
+        write_whole(&key_file, text.as_bytes())
+            .map_err(|e| Failure::io("note a built layer", &e))?;
+        Ok(layer)
     }
 
-    /// The layer that a key file tells of, if this node still has it or can have it.
-    async fn known(&self, key: &Path) -> Option<Layer> {
-        let layer: Layer = serde_json::from_slice(&std::fs::read(key).ok()?).ok()?;
+    /// What a key file tells of, if this node still has it or can have it.
+    async fn known(&self, key: &Path) -> Option<Option<Layer>> {
+        let known: Option<Layer> = serde_json::from_slice(&std::fs::read(key).ok()?).ok()?;
+        let Some(layer) = known else {
+            return Some(None);
+        };
         let unpacked = self.folder.join(layer.digest.as_str()).is_dir();
-        (unpacked || self.unpack(&layer.digest).await.is_ok()).then_some(layer)
+        (unpacked || self.unpack(&layer.digest).await.is_ok()).then_some(Some(layer))
     }
 
     /// Packs a built folder, stores it, and keeps the folder as the unpacked layer.

@@ -22,6 +22,7 @@ mod functions;
 mod language;
 mod layers;
 mod logs;
+mod pack;
 mod pool;
 mod port;
 mod relay;
@@ -35,7 +36,7 @@ mod worker;
 
 pub use adapter_sandbox::{Endpoint, LauncherConfig, Limits};
 pub use blueprint::NetworkPolicy;
-pub use config::{Builds, Config, Interpreters, Pools, Tools};
+pub use config::{Builds, Config, Pools};
 pub use error::{Error, ErrorType, Failure, RunError};
 pub use functions::{Functions, Stats};
 pub use language::{BaseImage, Language};

@@ -62,22 +62,18 @@ impl Prepared {
     /// A worker with this function in it, from a stem if there is one.
     pub(crate) async fn hire(&self, floor: &Arc<Floor>) -> Result<Worker, Failure> {
         let mut worker = floor.hire(&self.blueprint).await?;
-        worker
+        let compiled = worker
             .become_function(&self.init(), floor.settings.load_max)
             .await?;
+        if let Some(code) = compiled {
+            let _ = self.code.set(code); // one worker's is as good as another's
+        }
         Ok(worker)
     }
 
     fn init(&self) -> Init<'_> {
-        let layer = match self.blueprint.language {
-            Language::Python3 => Language::Python3.layer_mount().1,
-            // Node finds packages by itself.
-            Language::Nodejs => return self.init_with(None),
-        };
-        self.init_with(self.has_layer.then_some(layer))
-    }
-
-    fn init_with<'a>(&'a self, layer: Option<&'a str>) -> Init<'a> {
+        let layer = self.blueprint.language.manifest().layer.mount.as_str();
+        let layer = self.has_layer.then_some(layer);
         Init {
             files: &self.source.files,
             dir: FUNCTION_DIR,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::language::Language;
+use crate::pack::{SourceRule, fill};
 
 /// More than this unpacked belongs into a dependency layer.
 const UNPACKED_BYTES_MAX: u64 = 16 << 20;
@@ -63,7 +64,7 @@ pub(crate) fn unpack(
         Source::Archive(bytes) => unpack_archive(bytes)?,
         Source::File { name, text } => {
             let name = if name.is_empty() {
-                default_name(language).to_owned()
+                language.manifest().source.name.clone()
             } else {
                 name.clone()
             };
@@ -77,13 +78,6 @@ pub(crate) fn unpack(
         .map(|(name, bytes)| into_file(name, bytes))
         .collect();
     Ok(Unpacked { files, handler })
-}
-
-fn default_name(language: Language) -> &'static str {
-    match language {
-        Language::Python3 => "handler.py",
-        Language::Nodejs => "handler.js",
-    }
 }
 
 fn into_file(name: String, bytes: Vec<u8>) -> File {
@@ -158,41 +152,57 @@ fn settle_handler(
     language: Language,
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Result<String, Failure> {
-    let names: Vec<&String> = files.keys().collect();
-    match language {
-        Language::Python3 if handler.is_empty() => {
-            let sources: Vec<_> = names.iter().filter_map(|n| n.strip_suffix(".py")).collect();
-            match sources[..] {
-                [only] => Ok(format!("{}.handle", only.replace('/', "."))),
-                _ => Err(Failure::of(
-                    "Exactly 1 source file needed when HANDLER is empty",
-                )),
+    let rule = &language.manifest().handler;
+    if handler.is_empty() {
+        let (path, module) = only_source(&language.manifest().source, files)?;
+        return Ok(fill(&rule.default, &[("path", &path), ("module", &module)]));
+    }
+    let invalid = || {
+        Failure::of(format!(
+            "Invalid function file or handler: {handler} is not {}",
+            rule.form
+        ))
+    };
+    let (first, rest) = match &rule.separator {
+        None => (handler, ""),
+        Some(separator) => {
+            let at = handler.rfind(separator).ok_or_else(invalid)?;
+            let (first, rest) = handler.split_at(at);
+            if first.is_empty() || rest.len() == separator.len() {
+                return Err(invalid());
             }
+            (first, rest)
         }
-        Language::Python3 => match handler.rsplit_once('.') {
-            Some((module, name)) if !module.is_empty() && !name.is_empty() => {
-                Ok(handler.to_owned())
-            }
-            _ => Err(Failure::of(format!(
-                "Invalid function file or handler: {handler} is not of the form module.function"
-            ))),
-        },
-        Language::Nodejs if handler.is_empty() => {
-            let script = |n: &&&String| [".js", ".mjs", ".cjs"].iter().any(|end| n.ends_with(end));
-            match names.iter().filter(script).collect::<Vec<_>>()[..] {
-                [only] => Ok(format!("./{only}")),
-                _ => Err(Failure::of(
-                    "Exactly 1 source file needed when HANDLER is empty",
-                )),
-            }
+    };
+    if rule.path {
+        let path = plain_path(Path::new(first)).map_err(|_| invalid())?;
+        Ok(format!("./{path}{rest}"))
+    } else {
+        Ok(handler.to_owned())
+    }
+}
+
+/// The one source file that there is: its path, and the name of its module.
+fn only_source(
+    rule: &SourceRule,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<(String, String), Failure> {
+    let module = |name: &str| {
+        if rule.suffixes.is_empty() {
+            return Some(name.to_owned());
         }
-        Language::Nodejs => plain_path(Path::new(handler))
-            .map(|path| format!("./{path}"))
-            .map_err(|_| {
-                Failure::of(format!(
-                    "Invalid function file or handler: {handler} is not a path"
-                ))
-            }),
+        let mut endings = rule.suffixes.iter();
+        endings.find_map(|end| name.strip_suffix(end.as_str()).map(str::to_owned))
+    };
+    let sources: Vec<_> = files
+        .keys()
+        .filter_map(|name| Some((name, module(name)?)))
+        .collect();
+    match &sources[..] {
+        [(path, module)] => Ok(((*path).clone(), module.replace('/', "."))),
+        _ => Err(Failure::of(
+            "Exactly 1 source file needed when HANDLER is empty",
+        )),
     }
 }
 
@@ -201,6 +211,14 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    fn python3() -> Language {
+        Language::parse("python3").expect("is embedded")
+    }
+
+    fn nodejs() -> Language {
+        Language::parse("nodejs").expect("is embedded")
+    }
 
     fn archive(files: &[(&str, &[u8])]) -> Source {
         let mut tar = tar::Builder::new(Vec::new());
@@ -228,14 +246,14 @@ mod tests {
     #[test]
     fn a_single_file_needs_no_handler() {
         let py = archive(&[("./hello.py", b"")]);
-        let unpacked = unpack(&py, "", Language::Python3).expect("unpacks");
+        let unpacked = unpack(&py, "", python3()).expect("unpacks");
         assert_eq!(unpacked.handler, "hello.handle");
         let js = Source::File {
             name: "hello.js".into(),
             text: String::new(),
         };
         assert_eq!(
-            unpack(&js, "", Language::Nodejs).expect("unpacks").handler,
+            unpack(&js, "", nodejs()).expect("unpacks").handler,
             "./hello.js"
         );
     }
@@ -244,21 +262,21 @@ mod tests {
     fn several_files_need_one() {
         let two = archive(&[("a.py", b""), ("b.py", b"")]);
         let said = "Exactly 1 source file needed when HANDLER is empty";
-        assert_eq!(reason(&two, "", Language::Python3), said);
+        assert_eq!(reason(&two, "", python3()), said);
         assert_eq!(
-            unpack(&two, "b.run", Language::Python3)
+            unpack(&two, "b.run", python3())
                 .expect("unpacks")
                 .files
                 .len(),
             2
         );
-        assert_eq!(reason(&two, "", Language::Nodejs), said);
+        assert_eq!(reason(&two, "", nodejs()), said);
     }
 
     #[test]
     fn a_file_outside_of_the_source_is_refused() {
         for name in ["../evil.py", "/etc/evil.py", "a/../../evil.py"] {
-            let said = reason(&archive(&[(name, b"x")]), "", Language::Python3);
+            let said = reason(&archive(&[(name, b"x")]), "", python3());
             assert!(
                 said.starts_with("the source has a file outside of it"),
                 "{said}"
@@ -268,17 +286,13 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_refused_and_so_is_a_bomb() {
-        let said = reason(
-            &Source::Archive(Bytes::from_static(b"PK")),
-            "",
-            Language::Python3,
-        );
+        let said = reason(&Source::Archive(Bytes::from_static(b"PK")), "", python3());
         assert!(
             said.starts_with("the source is not a gzipped tar"),
             "{said}"
         );
         let zeros = vec![0; UNPACKED_BYTES_MAX as usize + 1];
-        let said = reason(&archive(&[("big.py", &zeros)]), "", Language::Python3);
+        let said = reason(&archive(&[("big.py", &zeros)]), "", python3());
         assert_eq!(said, "the source is larger than 16 MiB unpacked");
     }
 
@@ -286,15 +300,15 @@ mod tests {
     fn a_handler_of_the_wrong_form_is_refused() {
         let py = archive(&[("hello.py", b"")]);
         for handler in ["hello", ".handle", "hello."] {
-            assert!(reason(&py, handler, Language::Python3).contains("module.function"));
+            assert!(reason(&py, handler, python3()).contains("module.function"));
         }
-        assert!(reason(&py, "../x.js", Language::Nodejs).contains("is not a path"));
+        assert!(reason(&py, "../x.js", nodejs()).contains("is not a path"));
     }
 
     #[test]
     fn a_binary_file_travels_as_base64() {
         let source = archive(&[("hello.py", b"x"), ("data.bin", &[0xff, 0x00])]);
-        let files = unpack(&source, "hello.handle", Language::Python3)
+        let files = unpack(&source, "hello.handle", python3())
             .expect("unpacks")
             .files;
         assert!(files.contains(&File("data.bin".into(), "/wA=".into(), true)));

@@ -334,8 +334,13 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
     let launcher = LauncherConfig::new([exe.display().to_string(), "sandbox-launcher".into()]);
     let mut config = FunctionsConfig::new(plan.home.functions(), launcher, blobs);
     let worker = &plan.settings.worker;
-    config.interpreters.python3.clone_from(&worker.python3);
-    config.interpreters.nodejs.clone_from(&worker.nodejs);
+    config.packs.clone_from(&worker.packs);
+    config.interpreters.clone_from(&worker.interpreters);
+    for (label, path) in [("python3", &worker.python3), ("nodejs", &worker.nodejs)] {
+        if let Some(path) = path {
+            config.interpreters.insert(label.to_owned(), path.clone());
+        }
+    }
     if let Some(max) = worker.workers_max {
         config.pools.workers_max = max.max(1);
     }

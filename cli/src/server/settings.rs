@@ -1,5 +1,6 @@
 //! The server's configuration: `server.yaml` in the data directory, from `install -f`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -103,6 +104,10 @@ pub(crate) struct Worker {
     pub(crate) workers_max: Option<usize>,
     /// Megabytes of memory that all workers together may take; by default 2048.
     pub(crate) memory_mb: Option<u64>,
+    /// A folder with more language packs, each a folder of its own.
+    pub(crate) packs: Option<PathBuf>,
+    /// Interpreters by language, instead of the ones that are found.
+    pub(crate) interpreters: BTreeMap<String, PathBuf>,
     /// The Python interpreter.
     pub(crate) python3: Option<PathBuf>,
     /// The Node interpreter.

@@ -1,33 +1,32 @@
-//! A build tool in a sandbox: host network, its own folder and cache, a time limit, a bounded log.
+//! A pack's builder in a sandbox: host network, its own folder and cache, a time limit, a bounded
+//! log.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use adapter_sandbox::{Launcher, Limits, Mount, Network, Process, Spec};
+use adapter_sandbox::{Exit, Launcher, Limits, Mount, Network, Process, Spec};
 use tokio::time::Instant;
 
-use super::SystemPackage;
 use crate::blueprint::interpreter_mount;
-use crate::config::Tools;
 use crate::error::{Failure, chain};
-use crate::language::BaseImage;
+use crate::language::{BaseImage, PACK_DIR};
 use crate::logs::Capture;
+use crate::pack::{Build, Tool, fill};
 use crate::port::Pipe;
 
 /// The build folder inside the sandbox.
-pub(super) const BUILD: &str = "/build";
+const BUILD: &str = "/build";
 /// The folder that becomes the layer, inside the sandbox.
-pub(super) const LAYER: &str = "/build/layer";
+const LAYER: &str = "/build/layer";
 /// The tools' download cache inside the sandbox.
-pub(super) const CACHE: &str = "/cache";
+const CACHE: &str = "/cache";
 
 /// What of a failed tool's output is shown.
 const LINES_SHOWN: usize = 10;
 const CHARS_SHOWN: usize = 2000;
 
-/// Variables by which people tell the tools where their registries are and how to reach them.
-const PASSED_PREFIXES: [&str; 4] = ["PIP_", "UV_", "npm_config_", "NPM_CONFIG_"];
+/// Variables by which people tell the tools how to reach their registries.
 const PASSED: [&str; 14] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -44,33 +43,8 @@ const PASSED: [&str; 14] = [
     "ALL_PROXY",
     "NIX_SSL_CERT_FILE",
 ];
-/// Variables that would send the tool's result elsewhere, or change what is built.
-const KEPT_BACK: [&str; 12] = [
-    "PIP_TARGET",
-    "PIP_PREFIX",
-    "PIP_ROOT",
-    "PIP_USER",
-    "PIP_REQUIRE_VIRTUALENV",
-    "PIP_PYTHON",
-    "PIP_CACHE_DIR",
-    "PIP_NO_BINARY",
-    "PIP_LOG",
-    "UV_CACHE_DIR",
-    "UV_PYTHON",
-    "UV_TARGET",
-];
-/// Configuration files of the tools under the home directory.
-const HOME_FILES: [&str; 4] = [
-    ".config/pip/pip.conf",
-    ".pip/pip.conf",
-    ".config/uv/uv.toml",
-    ".npmrc",
-];
-/// What the host has for them, and for reaching anything at all; mounted where it is.
-const HOST_FILES: [&str; 9] = [
-    "/etc/pip.conf",
-    "/etc/uv",
-    "/etc/npmrc",
+/// What the host has for reaching anything at all; mounted where it is.
+const HOST_FILES: [&str; 6] = [
     "/etc/ssl",
     "/etc/ca-certificates",
     "/etc/pki",
@@ -78,21 +52,28 @@ const HOST_FILES: [&str; 9] = [
     "/etc/hosts",
     "/etc/nsswitch.conf",
 ];
+/// Where the builder leaves the reason for which it gave up, inside the sandbox.
+const REASON: &str = "/build/reason";
 
 /// Where a layer is built.
 pub(super) struct Room<'a> {
     pub(super) launcher: &'a Launcher,
-    pub(super) tools: &'a Tools,
+    pub(super) tools: &'a BTreeMap<String, PathBuf>,
     pub(super) base: &'a BaseImage,
+    /// The pack's files on the host.
+    pub(super) pack: &'a Path,
+    pub(super) rule: &'a Build,
     /// The build folder on the host.
     pub(super) folder: &'a Path,
     pub(super) cache: &'a Path,
     pub(super) timeout: Duration,
+    /// Where what it prints is kept.
+    pub(super) log: &'a Path,
 }
 
 impl Room<'_> {
     /// Lays out the build folder: an empty layer, a home with the tools' configuration.
-    pub(super) fn furnish(&self) -> Result<(), Failure> {
+    fn furnish(&self) -> Result<(), Failure> {
         let failed = |e| Failure::io("prepare a build folder", &e);
         for name in ["layer", "home", "tmp"] {
             std::fs::create_dir_all(self.folder.join(name)).map_err(failed)?;
@@ -100,7 +81,7 @@ impl Room<'_> {
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
             return Ok(());
         };
-        for name in HOME_FILES {
+        for name in &self.rule.home_files {
             let Ok(content) = std::fs::read(home.join(name)) else {
                 continue;
             };
@@ -111,44 +92,66 @@ impl Room<'_> {
         Ok(())
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+    /// Runs the pack's builder on a manifest; what it leaves in the layer's folder is the layer.
+    pub(super) async fn build(&self, manifest: &str) -> Result<(), Failure> {
+        self.furnish()?;
         let failed = |e| Failure::io("write a manifest", &e);
-        std::fs::write(self.folder.join(name), text).map_err(failed)
+        let text = format!("{manifest}\n");
+        std::fs::write(self.folder.join(&self.rule.manifest), text).map_err(failed)?;
+        self.run(self.spec()).await
     }
 
-    /// Runs one command of a tool to its end.
-    pub(super) async fn run(
-        &self,
-        tool: &str,
-        program: &Path,
-        arguments: &[&str],
-        extra: Vec<Mount>,
-        network: Network,
-    ) -> Result<(), Failure> {
-        let mut spec = Spec::new(program);
-        spec.args = arguments.iter().map(|&a| a.to_owned()).collect();
-        spec.env = environment();
+    fn spec(&self) -> Spec {
+        let program = self.base.interpreter.to_string_lossy();
+        let values = [("program", &*program), ("pack", PACK_DIR)];
+        let words = self.rule.command.iter().map(|word| fill(word, &values));
+        let mut words: Vec<String> = words.collect();
+        let mut spec = Spec::new(words.remove(0));
+        spec.args = words;
+        let (mut env, mut mounts) = (environment(self.rule), host_files(self.rule));
+        env.push(("MANIFEST".into(), format!("{BUILD}/{}", self.rule.manifest)));
+        for tool in &self.rule.tools {
+            let chosen = self.tools.get(&tool.name).cloned();
+            let Some(path) = chosen.or_else(|| on_path(&tool.name)) else {
+                continue;
+            };
+            let (shown, mount) = show(tool, &path);
+            let name = tool.name.to_ascii_uppercase().replace('-', "_");
+            env.push((format!("TOOL_{name}"), shown));
+            mounts.extend(mount);
+        }
+        spec.env = env;
         spec.cwd = LAYER.into();
         spec.hostname = "build".into();
-        spec.network = network;
+        spec.network = Network::Host;
         spec.limits = limits();
         spec.mounts.extend(interpreter_mount(self.base));
-        spec.mounts.extend(extra);
-        spec.mounts.extend(host_files(&spec.env));
+        spec.mounts.extend(mounts);
+        spec.mounts.push(Mount::read_only(self.pack, PACK_DIR));
         spec.mounts.push(Mount::read_write(self.folder, BUILD));
         spec.mounts.push(Mount::read_write(self.cache, CACHE));
+        spec
+    }
+
+    async fn run(&self, spec: Spec) -> Result<(), Failure> {
+        let tool = self.base.language.label();
         let launcher = self.launcher.clone();
         let spawned = tokio::task::spawn_blocking(move || launcher.spawn(&spec)).await;
         let sandboxed = spawned
-            .map_err(|e| Failure::now(format!("failed to start {tool}: {e}")))?
-            .map_err(|e| Failure::now(format!("failed to start {tool}: {}", chain(&e))))?;
+            .map_err(|e| Failure::now(format!("failed to start the builder for {tool}: {e}")))?
+            .map_err(|e| {
+                Failure::now(format!(
+                    "failed to start the builder for {tool}: {}",
+                    chain(&e)
+                ))
+            })?;
         let failed = |e| Failure::io("follow a build tool", &e);
         let out = Pipe::new(sandboxed.stdout).map_err(failed)?;
         let err = Pipe::new(sandboxed.stderr).map_err(failed)?;
-        self.follow(tool, sandboxed.process, [out, err]).await
+        self.follow(sandboxed.process, [out, err]).await
     }
 
-    async fn follow(&self, tool: &str, process: Process, pipes: [Pipe; 2]) -> Result<(), Failure> {
+    async fn follow(&self, process: Process, pipes: [Pipe; 2]) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeout;
         let [mut out, mut err] = pipes;
         let (mut log, mut scratch) = (Capture::default(), Vec::new());
@@ -160,35 +163,56 @@ impl Room<'_> {
             };
             ready.drain(&mut log, &mut scratch, 1);
         }
+        let lines = log.into_lines();
+        self.keep(&lines);
         if Instant::now() >= deadline {
             // Dropping the process kills it.
             let limit = self.timeout;
             return Err(Failure::of(format!(
-                "{tool} did not finish within {limit:?}{}",
-                last(log)
+                "the build did not finish within {limit:?}{}",
+                last(lines)
             )));
         }
         let ended = tokio::task::spawn_blocking(move || process.wait()).await;
         match ended {
             Ok(Ok(exit)) if exit.success() => Ok(()),
-            Ok(Ok(exit)) => Err(Failure::of(format!("{tool} {exit}{}", last(log)))),
+            Ok(Ok(exit)) => Err(Failure::of(self.reason(exit, lines))),
             Ok(Err(e)) => Err(Failure::now(format!(
-                "failed to wait for {tool}: {}",
+                "failed to wait for a build: {}",
                 chain(&e)
             ))),
-            Err(e) => Err(Failure::now(format!("failed to wait for {tool}: {e}"))),
+            Err(e) => Err(Failure::now(format!("failed to wait for a build: {e}"))),
+        }
+    }
+
+    /// What the builder said why, or else how it ended; and its last words where they belong to it.
+    fn reason(&self, exit: Exit, lines: Vec<String>) -> String {
+        let said = std::fs::read(self.folder.join("reason")).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said[..said.len().min(CHARS_SHOWN)]);
+        let said = without_passwords(said.trim());
+        match said.strip_suffix(':') {
+            Some(what) => what.to_owned() + &last(lines),
+            None if said.is_empty() => format!("the builder {exit}{}", last(lines)),
+            None => said,
+        }
+    }
+
+    fn keep(&self, lines: &[String]) {
+        let text = without_passwords(&lines.join("\n"));
+        if let Err(error) = super::write_whole(self.log, text.as_bytes()) {
+            tracing::warn!(path = %self.log.display(), %error, "the log of a build is not kept");
         }
     }
 }
 
 /// The tool's last words, without what a URL may hold of passwords.
-fn last(log: Capture) -> String {
+fn last(lines: Vec<String>) -> String {
     let noise = |line: &String| {
         line.trim().is_empty()
             || line.contains("complete log of this run")
             || line.starts_with("npm notice")
     };
-    let lines: Vec<String> = log.into_lines().into_iter().filter(|l| !noise(l)).collect();
+    let lines: Vec<String> = lines.into_iter().filter(|l| !noise(l)).collect();
     let text = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
     let start = text
         .char_indices()
@@ -220,10 +244,10 @@ fn without_passwords(text: &str) -> String {
     plain + rest
 }
 
-fn environment() -> Vec<(String, String)> {
+fn environment(rule: &Build) -> Vec<(String, String)> {
     let passed = |name: &str| {
-        let asked = PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|p| name.starts_with(p));
-        asked && !KEPT_BACK.contains(&name)
+        let asked = PASSED.contains(&name) || rule.variables.iter().any(|p| name.starts_with(p));
+        asked && !rule.withheld.iter().any(|withheld| withheld == name)
     };
     let mut all: Vec<(String, String)> =
         std::env::vars().filter(|(name, _)| passed(name)).collect();
@@ -231,6 +255,9 @@ fn environment() -> Vec<(String, String)> {
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/build/home"),
         ("TMPDIR", "/build/tmp"),
+        ("LAYER", LAYER),
+        ("CACHE", CACHE),
+        ("REASON", REASON),
         ("LANG", "C.UTF-8"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
         ("PYTHONHASHSEED", "0"),
@@ -240,21 +267,21 @@ fn environment() -> Vec<(String, String)> {
     all
 }
 
-/// The host's configuration files, and whatever else a variable names by path.
-fn host_files(env: &[(String, String)]) -> Vec<Mount> {
-    let named = env
-        .iter()
-        .map(|(_, value)| value.as_str())
-        .filter(|v| v.starts_with('/'));
+/// The host's configuration files, and whatever else a variable that is passed on names by path.
+fn host_files(rule: &Build) -> Vec<Mount> {
+    let passed = environment(rule);
+    let named = passed.iter().map(|(_, value)| value.as_str());
+    let named = named.filter(|v| v.starts_with('/') && !v.contains(':'));
+    let wanted = rule.host_files.iter().map(String::as_str);
     let system = |path: &&str| {
         ["/usr", "/build", "/cache"]
             .iter()
             .any(|s| path.starts_with(s))
     };
     let mut paths: Vec<&str> = Vec::new();
-    for path in HOST_FILES.into_iter().chain(named).filter(|p| !system(p)) {
+    for path in HOST_FILES.into_iter().chain(wanted).chain(named) {
         let inside_another = paths.iter().any(|known| Path::new(path).starts_with(known));
-        if !inside_another && !path.contains(':') && Path::new(path).exists() {
+        if !system(&path) && !inside_another && Path::new(path).exists() {
             paths.push(path);
         }
     }
@@ -263,6 +290,23 @@ fn host_files(env: &[(String, String)]) -> Vec<Mount> {
         .into_iter()
         .map(|path| Mount::read_only(real(path), path))
         .collect()
+}
+
+/// Where a tool is inside the sandbox, and what is mounted for that: the file, or the whole
+/// installation that it belongs to; nothing where the system's own folders have it.
+fn show(tool: &Tool, path: &Path) -> (String, Option<Mount>) {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if path.starts_with("/usr") {
+        return (path.to_string_lossy().into_owned(), None);
+    }
+    if tool.alone {
+        let shown = format!("/build-tool/{}", tool.name);
+        let mount = Mount::read_only(path, &shown);
+        return (shown, Some(mount));
+    }
+    let prefix = path.parent().and_then(Path::parent);
+    let mount = prefix.map(|prefix| Mount::read_only(prefix, prefix));
+    (path.to_string_lossy().into_owned(), mount)
 }
 
 fn limits() -> Limits {
@@ -276,41 +320,8 @@ fn limits() -> Limits {
     }
 }
 
-/// A base image that is the host has the host's packages, and cannot be given others.
-pub(super) async fn check_system_packages(packages: &[SystemPackage]) -> Result<(), Failure> {
-    for SystemPackage { name, version } in packages {
-        let letter = |c: char| c.is_ascii_alphanumeric() || "+-.:_".contains(c);
-        if name.is_empty() || name.starts_with('-') || !name.chars().all(letter) {
-            return Err(Failure::of(format!(
-                "{name:?} is not the name of a system package"
-            )));
-        }
-        let asked = tokio::process::Command::new("dpkg-query")
-            .args(["-W", "-f=${db:Status-Abbrev} ${Version}", name])
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        let found = asked.ok().filter(|o| o.status.success());
-        let found = found
-            .and_then(|o| String::from_utf8(o.stdout).ok())
-            .unwrap_or_default();
-        let Some(installed) = found.strip_prefix("ii ").map(str::trim) else {
-            return Err(Failure::of(format!(
-                "system package {name} is not installed on this node, \
-                 and a base image that is the host's interpreter cannot install it"
-            )));
-        };
-        if !installed.starts_with(version.as_str()) {
-            return Err(Failure::of(format!(
-                "system package {name} is installed in version {installed}, not {version}"
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// A program of that name on `PATH`, with links followed.
-pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path)
         .map(|folder| folder.join(name))
@@ -330,29 +341,5 @@ mod tests {
             plain,
             "Looking in https://***@host/simple, http://host/x and ftp://***@h"
         );
-    }
-
-    #[tokio::test]
-    async fn a_system_package_must_be_there_in_that_version() {
-        let package = |name: &str, version: &str| {
-            [SystemPackage {
-                name: name.into(),
-                version: version.into(),
-            }]
-        };
-        assert_eq!(check_system_packages(&package("libc6", "")).await, Ok(()));
-        for (name, version) in [
-            ("libc6", "0.0"),
-            ("no-such-package", ""),
-            ("", "1"),
-            ("-x", ""),
-        ] {
-            assert!(
-                check_system_packages(&package(name, version))
-                    .await
-                    .is_err(),
-                "{name}"
-            );
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adapter_functions::{ErrorType, Language};
+use adapter_functions::ErrorType;
 use serde_json::{Value, json};
 
 use crate::support::{error, node, node_with, nodejs, python, revision, until};
@@ -184,7 +184,7 @@ async fn a_fork_bomb_stays_in_its_sandbox() {
     let id = node.load(bomb).await;
     let hello = node
         .load(revision(
-            Language::Nodejs,
+            "nodejs",
             "hello.js",
             "module.exports = () => 'hello';",
         ))

@@ -1,6 +1,6 @@
 //! Dependency layers, really built by the real tools from the real registries.
 
-use adapter_functions::{Functions, Language, Layer, LayerSpec, Revision, SystemPackage};
+use adapter_functions::{Functions, Layer, LayerSpec, Revision, SystemPackage};
 use adapter_kit::Blobs as _;
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ async fn psycopg2_installs_imports_and_moves_to_another_node() {
     let again = build(&node.functions, "python3", "# the same\npsycopg2-binary\n").await;
     assert_eq!(layer, again);
     let text = "import psycopg2\ndef handle(c, p):\n    return [psycopg2.__version__, psycopg2.__cached__ is not None]\n";
-    let import = with(&layer, revision(Language::Python3, "import.py", text));
+    let import = with(&layer, revision("python3", "import.py", text));
     let output = node.once(import.clone(), Value::Null).await.output;
     assert!(
         output[0].as_str().is_some_and(|v| v.starts_with("2.")),
@@ -86,12 +86,12 @@ async fn packages_of_npm_are_found_by_require_and_by_import() {
     let manifest = r#"{"dependencies": {"ms": "2.1.3"}}"#;
     let layer = build(&node.functions, "nodejs", manifest).await;
     let cjs = revision(
-        Language::Nodejs,
+        "nodejs",
         "a.js",
         "module.exports = () => require('ms')('2 days');",
     );
     let esm = revision(
-        Language::Nodejs,
+        "nodejs",
         "b.mjs",
         "import ms from 'ms';\nexport default () => ms('2 days');",
     );
@@ -122,7 +122,7 @@ async fn a_manifest_that_cannot_be_installed_says_what_the_tool_said() {
     )
     .await;
     assert!(
-        said.starts_with("npm exited with 1") && said.contains("ms@99.0.0"),
+        said.starts_with("npm exited with 1:") && said.contains("ms@99.0.0"),
         "{said}"
     );
 }
@@ -163,7 +163,56 @@ async fn an_image_that_asks_for_nothing_has_no_layer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_that_is_nowhere_is_the_reason() {
     let node = node();
-    let mut lost = revision(Language::Python3, "x.py", "def handle(c, p): pass\n");
+    let mut lost = revision("python3", "x.py", "def handle(c, p): pass\n");
     lost.layer = Some(adapter_kit::Digest::of(b"nothing"));
     assert!(node.reason(lost).await.ends_with("is nowhere"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_run_code_or_read_the_host_is_refused() {
+    let node = node();
+    for line in [
+        "-e .",
+        "--editable=.",
+        "git+https://host/x",
+        "./local",
+        "/etc",
+        "../x",
+        "x @ https://host/x.tar.gz",
+        "x@https://host/x.tar.gz",
+        "file:///etc/passwd",
+        "-r /etc/passwd",
+        "-c other.txt",
+        "--find-links=file:///etc",
+        "--no-binary :all:",
+    ] {
+        let said = fails(&node, "python3", &spec(line)).await;
+        let expected = format!(
+            "requirements.txt: \"{line}\": only packages from an index can be installed, as wheels"
+        );
+        assert_eq!(said, expected);
+    }
+    for range in [
+        "file:../x",
+        "git+ssh://host/x",
+        "https://host/x.tgz",
+        "user/repo",
+        "./x",
+        "..",
+    ] {
+        let text = json!({"dependencies": {"x": range}}).to_string();
+        let said = fails(&node, "nodejs", &spec(&text)).await;
+        assert_eq!(
+            said,
+            "package.json: x: only packages from a registry can be installed"
+        );
+    }
+    for text in [
+        "[]",
+        r#"{"dependencies":[]}"#,
+        r#"{"dependencies":{"x":1}}"#,
+    ] {
+        let said = fails(&node, "nodejs", &spec(text)).await;
+        assert!(said.starts_with("package.json: "), "{said}");
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use adapter_functions::{Language, Revision, Source};
+use adapter_functions::{Revision, Source};
 use serde_json::{Value, json};
 
 use crate::support::{node, nodejs, python, revision};
 
-fn archive(language: Language, handler: &str, files: &[(&str, &str)]) -> Revision {
+fn archive(language: &str, handler: &str, files: &[(&str, &str)]) -> Revision {
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
         Vec::new(),
         flate2::Compression::fast(),
@@ -31,7 +31,7 @@ fn archive(language: Language, handler: &str, files: &[(&str, &str)]) -> Revisio
 async fn a_folder_of_files_is_a_function() {
     let node = node();
     let mut py = archive(
-        Language::Python3,
+        "python3",
         "app.main.greet",
         &[
             ("app/__init__.py", ""),
@@ -47,7 +47,7 @@ async fn a_folder_of_files_is_a_function() {
     py.id = "py".into();
     assert_eq!(node.once(py, Value::Null).await.output, json!("hello!"));
     let js = archive(
-        Language::Nodejs,
+        "nodejs",
         "./src/hello.js",
         &[
             ("src/hello.js", "module.exports = require('../lib/x');"),
@@ -64,7 +64,7 @@ async fn a_python_file_may_bear_any_name() {
         "import http.client, queue\ndef handle(c, p):\n    return [http.client.OK, __name__]\n";
     for name in ["http.py", "i-have-a-secret.py", "queue.py", "json.py"] {
         let output = node
-            .once(revision(Language::Python3, name, text), Value::Null)
+            .once(revision("python3", name, text), Value::Null)
             .await
             .output;
         assert_eq!(output[0], json!(200), "{name}");
@@ -76,7 +76,7 @@ async fn ecmascript_modules_and_async_functions_load() {
     let node = node();
     let esm =
         "import { basename } from 'node:path';\nexport default async (c, p) => basename('/a/b');\n";
-    let esm = revision(Language::Nodejs, "hello.mjs", esm);
+    let esm = revision("nodejs", "hello.mjs", esm);
     assert_eq!(node.once(esm, Value::Null).await.output, json!("b"));
 }
 
@@ -196,24 +196,24 @@ async fn a_base_image_is_the_hosts_interpreter_and_nothing_else() {
         .base_image("nodejs6", "any/image:1")
         .await
         .expect("there is Node");
-    assert_eq!(base.language, Language::Nodejs);
+    assert_eq!(base.language.label(), "nodejs");
     let failure = node
         .functions
-        .base_image("powershell", "x")
+        .base_image("cobol", "x")
         .await
         .expect_err("there is no pack");
     assert!(
-        failure
-            .reason
-            .contains("no language pack for \"powershell\""),
+        failure.reason.contains("no language pack for \"cobol\""),
         "{failure}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interpreter_that_does_not_run_is_named() {
-    let node =
-        crate::support::node_with(|c| c.interpreters.python3 = Some("/usr/bin/false".into()));
+    let node = crate::support::node_with(|c| {
+        c.interpreters
+            .insert("python3".into(), "/usr/bin/false".into());
+    });
     let failure = node
         .functions
         .base_image("python3", "x")

@@ -7,5 +7,6 @@ mod handlers;
 mod layers;
 mod loading;
 mod network;
+mod packs;
 mod pools;
 mod postgres;

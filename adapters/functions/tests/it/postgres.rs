@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use adapter_functions::{Endpoint, Language, LayerSpec, NetworkPolicy};
+use adapter_functions::{Endpoint, LayerSpec, NetworkPolicy};
 use serde_json::{Value, json};
 
 use crate::support::{call, example, example_json, node, revision, until};
@@ -151,11 +151,7 @@ async fn the_example_keeps_its_rows_in_the_bound_database() {
     })
     .await;
 
-    let mut function = revision(
-        Language::Python3,
-        "postgres.py",
-        &example("postgres/postgres.py"),
-    );
+    let mut function = revision("python3", "postgres.py", &example("postgres/postgres.py"));
     function.layer = layer.map(|layer| layer.digest);
     function.schema_in = Some(example_json("postgres/postgres.schema.json"));
     function.network = NetworkPolicy::Services;

@@ -40,18 +40,18 @@ pub(crate) fn node_with(change: impl FnOnce(&mut Config)) -> Node {
 }
 
 pub(crate) fn python(text: &str) -> Revision {
-    revision(Language::Python3, "main.py", text)
+    revision("python3", "main.py", text)
 }
 
 pub(crate) fn nodejs(text: &str) -> Revision {
-    revision(Language::Nodejs, "main.js", text)
+    revision("nodejs", "main.js", text)
 }
 
 /// A revision with no layer, schemas, timeout or network.
-pub(crate) fn revision(language: Language, name: &str, text: &str) -> Revision {
+pub(crate) fn revision(language: &str, name: &str, text: &str) -> Revision {
     Revision {
         id: format!("{}-1", name.replace('.', "-")),
-        language,
+        language: Language::parse(language).expect("there is a pack"),
         layer: None,
         source: Source::File {
             name: name.to_owned(),

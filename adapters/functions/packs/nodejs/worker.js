@@ -1,6 +1,6 @@
 // The Node worker: one function, one call at a time, over one private socket.
 //
-// It speaks lines of JSON on descriptor 3, as packs/python3.py says; node itself marks inherited
+// It speaks lines of JSON on descriptor 3, as packs/python3/worker.py says; node itself marks inherited
 // descriptors close-on-exec, so no child of the function gets it. While the function has nothing
 // of its own pending (timer, socket, child), the worker waits in a plain read, which is twice as
 // fast to wake as the event loop. The first time that something is pending, it goes over to the
