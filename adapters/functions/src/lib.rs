@@ -14,6 +14,7 @@
 mod base;
 mod bindings;
 mod blueprint;
+mod carried;
 mod config;
 mod error;
 mod floor;

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use tokio::io::Interest;
@@ -34,6 +34,11 @@ impl Pipe {
             Some(fd) if fd.readable().await.is_ok() => {}
             _ => std::future::pending().await,
         }
+    }
+
+    /// What to ask the kernel about; nothing once the worker closed its end.
+    pub(crate) fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(|fd| fd.get_ref().as_fd())
     }
 
     /// Whether the worker closed its end.
@@ -65,7 +70,9 @@ pub(crate) struct Channel(AsyncFd<UnixStream>);
 impl Channel {
     pub(crate) fn new(end: UnixStream) -> io::Result<Self> {
         end.set_nonblocking(true)?;
-        Ok(Self(awaited(end, Interest::READABLE | Interest::WRITABLE)?))
+        // Only readability is watched: the kernel says "writable" each time the worker has read,
+        // and every order would wake a thread for nothing.
+        Ok(Self(awaited(end, Interest::READABLE)?))
     }
 
     pub(crate) async fn readable(&self) {
@@ -74,10 +81,20 @@ impl Channel {
         }
     }
 
+    /// Waits until there is room again after a write that did not fit.
     pub(crate) async fn writable(&self) {
-        if self.0.writable().await.is_err() {
-            std::future::pending::<()>().await;
+        let other = self.0.get_ref().try_clone();
+        let watched = other.and_then(|end| awaited(end, Interest::WRITABLE));
+        if let Ok(end) = watched
+            && end.writable().await.is_ok()
+        {
+            return;
         }
+        std::future::pending::<()>().await;
+    }
+
+    pub(crate) fn end(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
     }
 
     /// Reads what is there now onto the end of `into`. `Ok(None)`: nothing yet; `Ok(Some(0))`: the
@@ -92,6 +109,10 @@ impl Channel {
         match retry(|| self.0.get_ref().read(scratch)) {
             Ok(count) => {
                 into.extend_from_slice(&scratch[..count]);
+                // Less than was asked for: all is taken, and what comes next is told anew.
+                if 0 < count && count < scratch.len() {
+                    forget(known);
+                }
                 Ok(Some(count))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -104,12 +125,8 @@ impl Channel {
 
     /// Writes as much as fits now.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let known = now(self.0.writable());
         match retry(|| self.0.get_ref().write(bytes)) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                forget(known);
-                Ok(0)
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
             written => written,
         }
     }

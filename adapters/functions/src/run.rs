@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::bindings::Bindings;
+use crate::carried::Carried;
 use crate::error::RunError;
 use crate::floor::Floor;
 use crate::frame::{self, Reply};
@@ -91,8 +92,8 @@ impl Completion {
     }
 }
 
-/// Carries out one call. The part that holds a worker is a task of its own, so a caller that goes
-/// away leaves neither a worker in the middle of a conversation nor a run without an end.
+/// Carries out one call. The part that holds a worker goes on by itself when it is dropped, so a
+/// caller that goes away leaves neither a worker in the middle of a conversation nor a run without an end.
 pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) -> Completion {
     if let Some(Err(error)) = pool
         .revision
@@ -138,8 +139,9 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             input,
             end,
         };
-        match floor.tasks.spawn(exchange.perform()).await {
-            Ok(Ok((result, logs))) => {
+        let performed = exchange.perform();
+        match Carried::new(performed, &floor.tasks, &floor.reaper.runtime).await {
+            Ok((result, logs)) => {
                 let (output, error) = match result {
                     Ok(output) => (output, None),
                     Err(error) => (Value::Null, Some(error)),
@@ -152,14 +154,9 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
                     finished: SystemTime::now(),
                 };
             }
-            Ok(Err(undelivered)) => {
+            Err(undelivered) => {
                 tracing::debug!(run.id = %call.run_id, "a worker died before the call");
                 (call.context, call.input) = undelivered;
-            }
-            Err(error) => {
-                return Completion::refused(RunError::system(format!(
-                    "the call was lost: {error}"
-                )));
             }
         }
     }

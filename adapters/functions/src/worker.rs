@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) bindings: Vec<u8>,
     /// It may not serve again.
     pub(crate) unfit: bool,
+    /// When it was looked last, nothing lay in its pipes.
+    silent: bool,
 }
 
 /// Where ended workers are waited for, so that shutting down can wait for all of them.
@@ -160,6 +162,7 @@ impl Worker {
             version: String::new(),
             bindings: Vec::new(),
             unfit: false,
+            silent: false,
         })
     }
 
@@ -212,12 +215,21 @@ impl Worker {
 
     /// Whether an idle worker is as it was left: alive, and silent on its channel.
     pub(crate) fn is_sound(&mut self) -> bool {
-        !self.unfit
-            && self.inbox.is_empty()
-            && matches!(
-                self.channel.read(&mut self.inbox, &mut self.scratch),
-                Ok(None)
-            )
+        let [spoke, printed] = self.heard();
+        self.silent = !printed;
+        // Only an answer or an end can be read from a channel on which nothing was asked.
+        !self.unfit && self.inbox.is_empty() && !spoke
+    }
+
+    /// Whether there is something to be read from its channel, and from its output.
+    fn heard(&self) -> [bool; 2] {
+        let channel = self.channel.end();
+        // A pipe that is closed says nothing any more.
+        let stdout = self.stdout.end().unwrap_or(channel);
+        let stderr = self.stderr.end().unwrap_or(channel);
+        let [spoke, stdout, stderr] = adapter_sandbox::readable([channel, stdout, stderr]);
+        let printed = (stdout && !self.stdout.is_closed()) || (stderr && !self.stderr.is_closed());
+        [spoke, printed]
     }
 
     /// Sends one order and waits for its one-line answer, taking in what is printed meanwhile.
@@ -228,13 +240,18 @@ impl Worker {
         captured: &mut Captured,
     ) -> Result<Vec<u8>, Broken> {
         // What was printed since the last answer is no part of this run.
-        let mut nobodys = Captured::default();
-        self.drain(&mut nobodys, DRAIN_CHUNKS_LAST);
+        if !std::mem::take(&mut self.silent) {
+            self.drain(&mut Captured::default(), DRAIN_CHUNKS_LAST);
+        }
         let answer = match self.deliver(order, deadline, captured).await {
             Ok(()) => self.receive(deadline, captured).await,
             Err(broken) => Err(broken),
         };
-        self.drain(captured, DRAIN_CHUNKS_LAST);
+        let [_, printed] = self.heard();
+        if printed {
+            self.drain(captured, DRAIN_CHUNKS_LAST);
+        }
+        self.silent = !printed;
         self.unfit |= answer.is_err();
         answer
     }

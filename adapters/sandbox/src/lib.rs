@@ -32,4 +32,6 @@ pub use error::Error;
 pub use helper::launcher_main;
 pub use launcher::{Launcher, LauncherConfig};
 pub use process::{Exit, Process, Sandboxed};
+
 pub use spec::{Access, Endpoint, Limits, Mount, Network, Spec};
+pub use sys::readable;

@@ -13,6 +13,7 @@ use std::io;
 
 use libc::{c_int, c_long};
 
+pub use self::descriptors::readable;
 pub(crate) use self::descriptors::{
     close_all_but, dup_above, dup_to, inherited, netlink_socket, poll, shut_down,
 };

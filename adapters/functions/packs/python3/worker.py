@@ -68,6 +68,19 @@ def make_encoder():
     )
 
 
+def make_wait():
+    """Waits for an order. A reader that sleeps in the socket itself is also woken when the engine
+    takes its last answer out of it, for nothing."""
+    if "select" not in sys.builtin_module_names:  # loading it would cost more than it spares
+        return lambda: None
+    import select
+
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    return poller.poll
+
+
+wait = make_wait()
 scan = _json.make_scanner(Decoding)
 encode = make_encoder()
 handler = None
@@ -325,6 +338,7 @@ def main():
     touch()
     send('{"ready":1,"version":"%d.%d.%d"}\n' % sys.version_info[:3])
     while True:
+        wait()
         line = reader.readline()
         if not line:
             return

@@ -28,6 +28,16 @@ pub(crate) fn poll<const N: usize>(
     }
 }
 
+/// Which of `fds` have something to be read now, or have hung up: one question to the kernel for
+/// all of them. One that cannot be asked about counts as readable, so that whoever reads it learns.
+#[must_use]
+pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [bool; N] {
+    match poll(fds, 0) {
+        Ok(found) => found.unwrap_or([false; N]),
+        Err(_) => [true; N],
+    }
+}
+
 /// Makes descriptor `number` another name of `fd`, inherited over exec.
 pub(crate) fn dup_to(fd: impl AsFd, number: RawFd) -> io::Result<()> {
     // SAFETY: whatever `number` was is replaced; callers use numbers that no live owner holds.
