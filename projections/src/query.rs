@@ -16,7 +16,7 @@ use crate::table::Reader;
 use crate::tag::TagFilter;
 use crate::view::{
     Apis, Applications, BaseImages, Bindings, Brokers, Classes, Functions, Images, Instances,
-    Organizations, Secrets, ServiceAccounts, class, json,
+    Organizations, Secrets, ServiceAccounts, class, function, json,
 };
 use crate::views::{PATIENCE, Views};
 
@@ -45,6 +45,16 @@ pub(crate) async fn answer(views: &Views, query: Query) -> Result<Answer, Reject
         Filter::History { kind, name } => {
             let log = views.log().ok_or_else(not_following)?;
             history(&*log, ResourceKey::new(org, kind, name)).await
+        }
+        Filter::Revisions { function: name } => {
+            let shown = at_least(Stream::Events, views.events(), seq, PATIENCE).await?;
+            let found = function::revisions(&Reader(&shown.tree), &org, name.as_str());
+            let found = found.map_err(internal)?;
+            let documents = found.ok_or_else(|| not_found(format!("{} {name}", Kind::Function)))?;
+            Ok(Answer {
+                as_of: shown.as_of,
+                documents,
+            })
         }
         Filter::Run { id } => {
             let shown = at_least(Stream::Runs, views.runs(), runs_at_least, PATIENCE).await?;

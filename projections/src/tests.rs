@@ -8,5 +8,6 @@ mod folding;
 mod following;
 mod history;
 mod rates;
+mod revisions;
 mod run_views;
 mod services;

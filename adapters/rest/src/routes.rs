@@ -38,6 +38,7 @@ pub(crate) fn table() -> Vec<Place> {
     let mut table: Vec<Place> = GROUPS.iter().flat_map(|group| group.places()).collect();
     table.extend(actions::places());
     table.extend(commands::places());
+    table.extend(function::places());
     table.extend(runs::places());
     table.extend(system::places());
     table

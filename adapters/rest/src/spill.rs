@@ -28,7 +28,9 @@ pub(crate) async fn command(blobs: &dyn Blobs, command: Command) -> Result<Comma
         | Command::Retry
         | Command::Abandon { .. }
         | Command::Rotate
-        | Command::Adopt { .. }) => other,
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. }) => other,
     })
 }
 

@@ -54,6 +54,7 @@ impl Answers {
             Filter::One { .. }
             | Filter::All { .. }
             | Filter::History { .. }
+            | Filter::Revisions { .. }
             | Filter::Run { .. }
             | Filter::Runs { .. } => self.views.query(query).await,
         }

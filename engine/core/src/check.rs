@@ -1,8 +1,8 @@
 //! What must hold of every world, whatever happened in it.
 
-use engine_model::{Kind, ResourceKey};
+use engine_model::{Kind, LOADED_KEPT, ResourceKey, SHARES_MAX};
 
-use crate::aggregate::function::Stage as FunctionStage;
+use crate::aggregate::function::{Fate, Function, Stage as FunctionStage, makes_up_all};
 use crate::life::{Life, Stage};
 use crate::operation::Step;
 use crate::state::State;
@@ -65,12 +65,47 @@ pub fn check(world: &World) -> Vec<Violation> {
                 if function.number == 0 && function.serving.is_some() {
                     broken("a revision that serves was asked for", key);
                 }
+                revisions(function, key, &mut broken);
             }
             _ => {}
         }
     }
     found.sort_by(|a, b| a.what.cmp(&b.what));
     found
+}
+
+fn revisions(
+    function: &Function,
+    key: &ResourceKey,
+    broken: &mut impl FnMut(&'static str, &ResourceKey),
+) {
+    if !function.shares.is_empty() && !makes_up_all(&function.shares) {
+        broken("the shares of a function's runs make up all of them", key);
+    }
+    if function.shares.len() > SHARES_MAX {
+        broken("runs are divided among few revisions", key);
+    }
+    if function.routed().count() != function.shares.len() {
+        broken("a revision that runs are routed to is kept and loaded", key);
+    }
+    let newest = function.loaded().next_back().map(|own| own.load.revision);
+    if newest != function.serving.as_ref().map(|load| load.revision) {
+        broken("the newest loaded revision serves", key);
+    }
+    if function.loaded().count() > LOADED_KEPT + SHARES_MAX {
+        broken("old revisions are forgotten", key);
+    }
+    let waits = matches!(function.stage, FunctionStage::Loading { .. });
+    let loading = function
+        .revisions
+        .iter()
+        .filter(|own| own.fate == Fate::Loading);
+    if loading.count() != usize::from(waits) {
+        broken("a revision is being loaded while its function is", key);
+    }
+    if !function.revisions.is_sorted_by_key(|own| own.number) {
+        broken("revisions are kept by number", key);
+    }
 }
 
 fn life<A, M>(

@@ -137,6 +137,8 @@ impl Ask<'_> {
             Command::Abandon { .. } => "abandon",
             Command::Rotate => "rotate",
             Command::Adopt { .. } => "adopt",
+            Command::Rollback { .. } => "rollback",
+            Command::Route { .. } => "route",
         };
         let text = format!(
             "{word} means nothing to a resource of kind {}",
@@ -196,6 +198,13 @@ fn ask(ask: Ask<'_>) -> Result<Decision, Rejection> {
         return Err(Rejection::new(Code::WrongKind, text));
     }
     if matches!(ask.command, Command::Adopt { .. }) && ask.key.kind != Kind::ServiceInstance {
+        return Err(ask.unknown());
+    }
+    if matches!(
+        ask.command,
+        Command::Rollback { .. } | Command::Route { .. }
+    ) && ask.key.kind != Kind::Function
+    {
         return Err(ask.unknown());
     }
     match ask.key.kind {

@@ -40,5 +40,5 @@ pub use due::{Overdue, alarm, due};
 pub use live::{Orphan, drift, live_request, orphans};
 pub use poll::{next_poll, poll, polls};
 pub use react::{outstanding, react};
-pub use run::{BoundService, Refused, Route, RunPlan, loads, plan_run, routes};
+pub use run::{BoundService, Refused, Route, RunPlan, active, kept, loads, plan_run, routes};
 pub use world::{IllegalEvent, World};

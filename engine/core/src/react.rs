@@ -225,8 +225,12 @@ impl Wanted {
         let Some(entry) = world.entry(&recorded.commit.key) else {
             return;
         };
+        let function = world.function(&recorded.commit.key);
         for (index, leftover) in (LEFTOVERS..).zip(entry.leftovers(recorded.seq)) {
             match leftover {
+                // Runs were routed to it again meanwhile.
+                Leftover::Revision(revision)
+                    if function.is_some_and(|own| own.is_active(*revision)) => {}
                 Leftover::Key(key) => self.0.push((index, Effect::EraseKey(key.clone()))),
                 Leftover::Revision(revision) => {
                     self.0.push((index, Effect::RetireRevision(*revision)));

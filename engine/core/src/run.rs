@@ -1,14 +1,16 @@
 //! What runs, gateways and workers ask of the world.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine_model::broker::BoundCredentials;
 use engine_model::spec::ApiSpec;
 use engine_model::{
     Code, FunctionId, FunctionLoad, Kind, Name, OrgName, Rejection, ResourceKey, RevisionId,
-    RunError, RunErrorKind, Sealed,
+    RunError, RunErrorKind, RunId, Sealed,
 };
 
+use crate::aggregate::function::{Fate, Function};
 use crate::refuse;
 use crate::service::{Service, service, shared};
 use crate::state::State;
@@ -19,7 +21,7 @@ use crate::world::{World, as_instance};
 pub struct RunPlan {
     /// The function.
     pub function: FunctionId,
-    /// The revision that serves.
+    /// The revision that it takes.
     pub revision: RevisionId,
     /// The function's name.
     pub name: Name,
@@ -57,7 +59,9 @@ pub enum Refused {
     Error(RunError),
 }
 
-/// Plans a run of `function` with `secrets` besides its own.
+/// Plans the run `run` of `function` with `secrets` besides its own. It takes the revision that it
+/// was `begun_on`, if that is still kept; otherwise the one that runs are routed to, and always the
+/// same one while they are routed so.
 ///
 /// # Errors
 /// `Rejection` with `not-found` or `not-ready`; `Error` when a secret is missing or a service is
@@ -67,12 +71,14 @@ pub fn plan_run(
     org: &OrgName,
     function: &Name,
     secrets: &[Name],
+    run: RunId,
+    begun_on: Option<RevisionId>,
 ) -> Result<RunPlan, Refused> {
     let key = ResourceKey::new(org.clone(), Kind::Function, function.clone());
     let Some(state) = world.function(&key) else {
         return Err(refuse::not_found(&key).into());
     };
-    let Some(load) = &state.serving else {
+    let Some(load) = state.of_run(run, begun_on) else {
         let (status, reason) = world
             .status(&key)
             .unwrap_or((engine_model::Status::Creating, vec![]));
@@ -190,19 +196,49 @@ pub fn routes(world: &World) -> Vec<Route> {
     routes
 }
 
-/// The revisions that serve now, for a worker that starts.
+/// The revisions that have traffic now, for a worker that starts.
 #[must_use]
-pub fn loads(world: &World) -> Vec<(ResourceKey, FunctionLoad)> {
-    let mut loads: Vec<(ResourceKey, FunctionLoad)> = world
-        .states()
-        .filter_map(|(key, state)| match state {
-            State::Function(function) => {
-                let load = function.serving.as_ref()?;
-                Some(((**key).clone(), (**load).clone()))
-            }
-            _ => None,
-        })
-        .collect();
+pub fn loads(world: &World) -> Vec<(ResourceKey, Arc<FunctionLoad>)> {
+    let of = |function: &Function| function.with_traffic().into_iter().cloned().collect();
+    by_function(world, of)
+}
+
+/// Every revision that runs may still be routed to, or go back to: what these are made of is to
+/// stay, in the blob store as well.
+#[must_use]
+pub fn kept(world: &World) -> Vec<(ResourceKey, Arc<FunctionLoad>)> {
+    let of = |function: &Function| {
+        let kept = function.revisions.iter();
+        let kept = kept.filter(|own| matches!(own.fate, Fate::Loaded | Fate::Loading));
+        kept.map(|own| own.load.clone()).collect()
+    };
+    by_function(world, of)
+}
+
+fn by_function(
+    world: &World,
+    of: impl Fn(&Function) -> Vec<Arc<FunctionLoad>>,
+) -> Vec<(ResourceKey, Arc<FunctionLoad>)> {
+    let mut loads = Vec::new();
+    for (key, state) in world.states() {
+        if let State::Function(function) = state {
+            let own = of(function).into_iter();
+            loads.extend(own.map(|load| ((**key).clone(), load)));
+        }
+    }
     loads.sort_by(|a, b| a.0.cmp(&b.0));
     loads
+}
+
+/// The revisions whose workers are of use: those that have traffic, are the newest loaded one, or
+/// are being loaded.
+#[must_use]
+pub fn active(world: &World) -> BTreeSet<RevisionId> {
+    let mut active = BTreeSet::new();
+    for (_, state) in world.states() {
+        if let State::Function(function) = state {
+            active.extend(function.active());
+        }
+    }
+    active
 }

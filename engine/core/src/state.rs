@@ -105,10 +105,13 @@ impl State {
             Self::Image(state) => vec![of(Kind::BaseImage, &state.spec.base_image_name)],
             Self::Function(state) => {
                 let mut named = vec![of(Kind::Image, &state.spec.image)];
-                named.extend(all(Kind::Secret, &state.spec.secrets));
-                for used in &state.spec.services {
-                    named.push(of(Kind::ServiceInstance, &used.instance));
-                    named.push(of(Kind::ServiceBinding, &used.binding_name(&key.name)));
+                let routed = state.routed().map(|own| &own.load.spec);
+                for spec in std::iter::once(&*state.spec).chain(routed) {
+                    named.extend(all(Kind::Secret, &spec.secrets));
+                    for used in &spec.services {
+                        named.push(of(Kind::ServiceInstance, &used.instance));
+                        named.push(of(Kind::ServiceBinding, &used.binding_name(&key.name)));
+                    }
                 }
                 named
             }

@@ -94,9 +94,31 @@ fn function(world: &World, key: &ResourceKey, state: &Function) -> Shown {
             (changing(Status::Initialized), missing)
         }
         function::Stage::Loading { .. } => (changing(Status::Creating), Vec::new()),
-        function::Stage::Loaded => (Status::Ready, Vec::new()),
+        function::Stage::Loaded => (Status::Ready, traffic(key, state)),
         function::Stage::Failed { reason, .. } => (Status::Error, vec![reason.clone()]),
     }
+}
+
+/// How the runs of a function are divided, if they are.
+fn traffic(key: &ResourceKey, state: &Function) -> Vec<String> {
+    if state.shares.is_empty() {
+        return Vec::new();
+    }
+    let shares: Vec<String> = state
+        .shares
+        .iter()
+        .map(|share| format!("{} % to revision {}", share.percent, share.revision))
+        .collect();
+    let mut lines = vec![format!("runs are routed: {}", shares.join(", "))];
+    let newest = state.number;
+    if state.shares.iter().all(|share| share.revision != newest) {
+        lines.push(format!(
+            "revision {newest} is loaded and gets no runs; `dispatch route function {} --latest` \
+             sends it all",
+            key.name
+        ));
+    }
+    lines
 }
 
 fn broker(state: &Broker) -> Shown {

@@ -296,7 +296,11 @@ fn changes_names(event: &Event) -> bool {
         ),
         Event::Function(event) => matches!(
             event,
-            FunctionEvent::Created { .. } | FunctionEvent::Updated { .. } | FunctionEvent::Deleted
+            FunctionEvent::Created { .. }
+                | FunctionEvent::Updated { .. }
+                | FunctionEvent::RolledBack { .. }
+                | FunctionEvent::Routed { .. }
+                | FunctionEvent::Deleted
         ),
         Event::API(event) => matches!(
             event,

@@ -63,12 +63,12 @@ fn shown(kind: Kind) -> &'static [&'static str] {
             "routeServiceUrl",
             "volumeMounts",
         ],
+        Kind::Function => &["revision", "traffic"],
         Kind::Organization
         | Kind::ServiceAccount
         | Kind::Application
         | Kind::BaseImage
         | Kind::ServiceClass
-        | Kind::Function
         | Kind::Run
         | Kind::API => &[],
     }

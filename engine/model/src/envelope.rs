@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{InstanceSpec, Spec};
-use crate::{CommandId, InstanceId, Rejection, ResourceKey, Seq, Timestamp};
+use crate::{CommandId, InstanceId, Rejection, ResourceKey, Seq, Share, Timestamp};
 
 /// Names of message headers. The facts of a message travel as CloudEvents 1.0 attributes in NATS
 /// binary mode; the rest is Dispatch's own.
@@ -108,6 +108,17 @@ pub enum Command {
         spec: InstanceSpec,
         /// Its id at the broker.
         instance: InstanceId,
+    },
+    /// Make a new revision of a function with the document of an earlier one.
+    Rollback {
+        /// The earlier one's number; none for the newest loaded one whose document is another.
+        #[serde(default)]
+        revision: Option<u32>,
+    },
+    /// Divide the runs of a function among its revisions.
+    Route {
+        /// How; nothing for the newest loaded revision, whichever that is.
+        shares: Vec<Share>,
     },
 }
 

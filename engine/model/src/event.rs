@@ -9,6 +9,7 @@ use serde_json::Value;
 pub use service::{BindingEvent, BrokerEvent, ClassEvent, InstanceEvent};
 
 use crate::broker::Endpoint;
+use crate::revision::{Because, Share};
 use crate::spec::{
     ApiSpec, ApplicationSpec, BaseImageSpec, FunctionSpec, ImageSpec, OrganizationSpec,
     ServiceAccountSpec, Tags,
@@ -174,6 +175,18 @@ pub enum FunctionEvent {
         /// What is asked for now.
         spec: FunctionSpec,
     },
+    /// The document of an earlier revision was asked for again.
+    RolledBack {
+        /// The number of that revision.
+        to: u32,
+        /// Its document.
+        spec: FunctionSpec,
+    },
+    /// Its runs were divided among revisions.
+    Routed {
+        /// How; nothing for the newest loaded revision, whichever that is.
+        shares: Vec<Share>,
+    },
     /// All that it names is there: the revision is about to be loaded in a worker.
     LoadRequested {
         /// The revision.
@@ -186,6 +199,9 @@ pub enum FunctionEvent {
         layer: Option<String>,
         /// What its services listen on.
         endpoints: Vec<Endpoint>,
+        /// Why there is another revision.
+        #[serde(default)]
+        because: Because,
     },
     /// A sandboxed worker has loaded the handler.
     Loaded {

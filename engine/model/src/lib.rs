@@ -12,6 +12,7 @@ mod outcome;
 mod query;
 mod rejection;
 mod resource;
+mod revision;
 mod run;
 mod sealed;
 mod service_use;
@@ -45,6 +46,7 @@ pub use outcome::{
 pub use query::{Answer, AsOf, Filter, Query, QueryError};
 pub use rejection::{Code, Rejection};
 pub use resource::ResourceKey;
+pub use revision::{Because, LOADED_KEPT, SHARES_MAX, Share, UNLOADED_KEPT};
 pub use run::{
     RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs, RunReply, RunResult,
 };

@@ -44,6 +44,11 @@ pub enum Filter {
         /// Its name.
         name: Name,
     },
+    /// The revisions of a function that are kept, the newest first.
+    Revisions {
+        /// The function.
+        function: Name,
+    },
     /// One run.
     Run {
         /// The run.

@@ -189,7 +189,7 @@ async fn warm_up(
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     for (key, load) in fold.read(loads) {
-        let effect = Effect::LoadFunction(load);
+        let effect = Effect::LoadFunction((*load).clone());
         let Some(performer) = performers.iter().find(|adapter| adapter.performs(&effect)) else {
             return Ok(());
         };

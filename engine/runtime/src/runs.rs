@@ -9,7 +9,7 @@ use std::time::Duration;
 use adapter_kit::{Blobs, Runner, Vault};
 use engine_core::{Refused, RunPlan, plan_run};
 use engine_model::{
-    Rejection, RunEnvelope, RunError, RunErrorKind, RunEvent, RunReply, RunResult, Seq,
+    Rejection, RevisionId, RunEnvelope, RunError, RunErrorKind, RunEvent, RunReply, RunResult, Seq,
 };
 use engine_stream::{Ack, AppendError, Delivery, Error, Log, RunAppend, Unreadable};
 use tokio::task::JoinSet;
@@ -163,6 +163,8 @@ async fn refuse(bench: &Bench, unreadable: Unreadable, ack: &dyn Ack) {
 struct Standing {
     expected: Seq,
     attempt: u32,
+    /// The revision of the last attempt: the next one stays on it.
+    begun_on: Option<RevisionId>,
 }
 
 /// Takes a run from where it stands to its end.
@@ -174,6 +176,7 @@ async fn conduct(
     let mut standing = Standing {
         expected: Seq(0),
         attempt: 1,
+        begun_on: None,
     };
     let mut look = delivered_before;
     loop {
@@ -204,10 +207,17 @@ async fn stand(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Standing,
         None => Ok(Standing {
             expected: Seq(0),
             attempt: 1,
+            begun_on: None,
         }),
-        Some((seq, RunEvent::Started { attempt, .. })) => Ok(Standing {
+        Some((
+            seq,
+            RunEvent::Started {
+                attempt, revision, ..
+            },
+        )) => Ok(Standing {
             expected: seq,
             attempt: attempt + 1,
+            begun_on: Some(revision),
         }),
         Some((seq, RunEvent::Finished { result, at })) => Err(RunReply {
             run: envelope.id,
@@ -225,7 +235,7 @@ async fn attempt(
     envelope: &RunEnvelope,
     standing: &Standing,
 ) -> Result<RunReply, AppendError> {
-    let plan = match plan(bench, envelope).await? {
+    let plan = match plan(bench, envelope, standing.begun_on).await? {
         Ok(plan) => plan,
         Err(Refused::Error(error)) => {
             let result = RunResult {
@@ -270,6 +280,7 @@ async fn attempt(
 async fn plan(
     bench: &Bench,
     envelope: &RunEnvelope,
+    begun_on: Option<RevisionId>,
 ) -> Result<Result<RunPlan, Refused>, AppendError> {
     let look = || {
         bench.fold.read(|world| {
@@ -278,6 +289,8 @@ async fn plan(
                 &envelope.org,
                 &envelope.function,
                 &envelope.command.secrets,
+                envelope.id,
+                begun_on,
             )
         })
     };

@@ -89,7 +89,9 @@ fn secret_of(command: &Command) -> Option<(&ClientSealed, Fits)> {
         | Command::Retry
         | Command::Abandon { .. }
         | Command::Rotate
-        | Command::Adopt { .. } => None,
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => None,
     }
 }
 

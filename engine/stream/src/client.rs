@@ -224,6 +224,8 @@ fn kind_of(command: &Command) -> &'static str {
         Command::Abandon { .. } => "dispatch.command.Abandon",
         Command::Rotate => "dispatch.command.Rotate",
         Command::Adopt { .. } => "dispatch.command.Adopt",
+        Command::Rollback { .. } => "dispatch.command.Rollback",
+        Command::Route { .. } => "dispatch.command.Route",
     }
 }
 

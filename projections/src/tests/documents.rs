@@ -431,5 +431,6 @@ fn load(revision: RevisionId) -> FunctionEvent {
         language: "python3".into(),
         layer: None,
         endpoints: vec![],
+        because: Because::Updated,
     }
 }

@@ -516,6 +516,7 @@ fn functions(tape: &mut Tape) {
             language: "python3".into(),
             layer: Some("ab".repeat(32)),
             endpoints: bound().endpoints,
+            because: Because::Created,
         },
     )
     .function("pg-example", FunctionEvent::Loaded { revision })

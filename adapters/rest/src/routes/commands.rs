@@ -135,6 +135,7 @@ fn concerns_everyone(filter: &Filter) -> bool {
         Filter::One { .. }
         | Filter::All { .. }
         | Filter::History { .. }
+        | Filter::Revisions { .. }
         | Filter::Run { .. }
         | Filter::Runs { .. }
         | Filter::Live { .. }

@@ -1,10 +1,25 @@
-//! Functions.
+//! Functions and their revisions.
 
-use engine_model::Kind;
-use http::StatusCode;
+use std::sync::Arc;
 
-use crate::filter::Field;
-use crate::group::Group;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use engine_model::{Command, Filter, Kind, Share};
+use http::{Request, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::ask::Fresh;
+use crate::body::{self, typed};
+use crate::caller::Caller;
+use crate::document::{Shown, to_command};
+use crate::filter::{Field, Params};
+use crate::group::{Group, operate, required};
+use crate::path::{At, name};
+use crate::refusal::Refusal;
+use crate::table::Place;
 
 pub(super) static FUNCTIONS: Group = Group {
     kind: Kind::Function,
@@ -24,3 +39,87 @@ pub(super) static FUNCTIONS: Group = Group {
         },
     ],
 };
+
+pub(super) fn places() -> Vec<Place> {
+    vec![
+        Place::at("/v1/function/{name}/revisions").get(revisions),
+        Place::at("/v1/function/{name}/rollback").post(rollback),
+        Place::at("/v1/function/{name}/route").post(route),
+    ]
+}
+
+/// The revisions that are kept, the newest first.
+async fn revisions(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    At(text): At<String>,
+    params: Params,
+) -> Result<Shown, Refusal> {
+    params.only([])?;
+    let filter = Filter::Revisions {
+        function: name(text)?,
+    };
+    let fresh = Fresh {
+        events: caller.at_least,
+        ..Fresh::default()
+    };
+    let answer = app.query(&caller, filter, fresh).await?;
+    Ok(Shown::view(Value::Array(answer.documents), answer.as_of))
+}
+
+/// The body of a request to go back.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Back {
+    /// To which revision; none for the newest loaded one with another document.
+    revision: Option<u32>,
+}
+
+/// Makes a new revision with the document of an earlier one.
+async fn rollback(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    At(name): At<String>,
+    request: Request<Body>,
+) -> Response {
+    let id = caller.command;
+    let read = async {
+        let Some(body) = body::json(request, app.bounds()).await? else {
+            return Ok(Back::default());
+        };
+        typed("rollback", body)
+    };
+    match read.await {
+        Ok(Back { revision }) => {
+            let command = Command::Rollback { revision };
+            operate(&app, &FUNCTIONS, caller, name, command).await
+        }
+        Err(refusal) => to_command(id, Err(refusal)),
+    }
+}
+
+/// The body of a request to divide runs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Traffic {
+    /// Which revision takes how many runs of a hundred; nothing for the newest loaded one.
+    shares: Vec<Share>,
+}
+
+/// Divides the runs of a function among its revisions.
+async fn route(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    At(name): At<String>,
+    request: Request<Body>,
+) -> Response {
+    let id = caller.command;
+    let read = async { typed("route", required(request, app.bounds()).await?) };
+    match read.await {
+        Ok(Traffic { shares }) => {
+            let command = Command::Route { shares };
+            operate(&app, &FUNCTIONS, caller, name, command).await
+        }
+        Err(refusal) => to_command(id, Err(refusal)),
+    }
+}

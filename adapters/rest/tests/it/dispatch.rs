@@ -176,7 +176,12 @@ fn decide(state: &mut State, submission: Submission) -> Result<(), Rejection> {
             state.documents.remove(&place);
             Ok(())
         }
-        Command::Refresh | Command::Retry | Command::Rotate | Command::Abandon { .. } => Ok(()),
+        Command::Refresh
+        | Command::Retry
+        | Command::Rotate
+        | Command::Abandon { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => Ok(()),
     }
 }
 
@@ -255,6 +260,7 @@ fn find(state: &State, query: &Query) -> Result<Vec<Value>, Rejection> {
         | Filter::Revive { .. }
         | Filter::Rebuild
         | Filter::Live { .. }
+        | Filter::Revisions { .. }
         | Filter::Orphans => Ok(vec![]),
     }
 }

@@ -9,6 +9,7 @@ mod bodies;
 mod commands;
 mod dispatch;
 mod faults;
+mod functions;
 mod groups;
 mod guard;
 mod lists;

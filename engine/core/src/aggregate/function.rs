@@ -1,18 +1,25 @@
-//! A function and its revisions. The last loaded revision serves until a newer one is loaded.
+//! A function and its revisions. The last loaded revision serves until a newer one is loaded,
+//! unless runs are routed to others.
 //!
 //! ```text
 //!             all that it names is there
 //!  Waiting ─────────────────────────────► Loading ──► Loaded | Failed
-//!     ▲  update                              ▲             │ what it names changed
+//!     ▲  update, rollback                    ▲             │ what it names changed
 //!     └──────────────────────────────────────┴─────────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine_model::spec::{FunctionSpec, ServiceUse};
-use engine_model::{FunctionEvent, FunctionId, FunctionLoad, RevisionId, Timestamp};
+use engine_model::{
+    Because, FunctionEvent, FunctionId, FunctionLoad, RevisionId, Share, Timestamp,
+};
 
 use super::{Illegal, Leftover, Scene};
+pub(crate) use revision::{Fate, Revision, makes_up_all};
+
+mod revision;
 
 /// Something to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +28,15 @@ pub(crate) struct Function {
     pub(crate) spec: Arc<FunctionSpec>,
     /// Counts the revisions.
     pub(crate) number: u32,
-    /// The revision that is called.
+    /// The newest revision that was loaded: the one that is called, unless runs are divided.
     pub(crate) serving: Option<Arc<FunctionLoad>>,
     pub(crate) stage: Stage,
+    /// Why the document is as it is.
+    pub(crate) because: Because,
+    /// Those that are kept, by number.
+    pub(crate) revisions: Vec<Revision>,
+    /// How runs are divided; empty when the newest loaded revision takes them all.
+    pub(crate) shares: Vec<Share>,
 }
 
 /// How far the newest revision has come.
@@ -49,7 +62,8 @@ impl Function {
     /// The instances that it uses, as it is and as it is to be.
     pub(crate) fn uses(&self) -> impl Iterator<Item = &ServiceUse> {
         let serving = self.serving.iter().flat_map(|load| &load.spec.services);
-        self.spec.services.iter().chain(serving)
+        let routed = self.routed().flat_map(|own| &own.load.spec.services);
+        self.spec.services.iter().chain(serving).chain(routed)
     }
 
     pub(crate) fn evolve(
@@ -67,72 +81,122 @@ impl Function {
                 number: 0,
                 serving: None,
                 stage: Stage::Waiting,
+                because: Because::Created,
+                revisions: Vec::new(),
+                shares: Vec::new(),
             }));
         };
-        match event {
+        let before = state.active();
+        let gone = match event {
             FunctionEvent::Created { .. } => return Err(()),
-            FunctionEvent::Updated { spec } => state.update(spec, scene),
+            FunctionEvent::Deleted => true,
+            FunctionEvent::Updated { .. }
+            | FunctionEvent::RolledBack { .. }
+            | FunctionEvent::Routed { .. }
+            | FunctionEvent::LoadRequested { .. }
+            | FunctionEvent::Loaded { .. }
+            | FunctionEvent::LoadFailed { .. } => {
+                state.change(event, scene.at)?;
+                state.prune();
+                false
+            }
+        };
+        let active = if gone {
+            BTreeSet::new()
+        } else {
+            state.active()
+        };
+        let idle = before.difference(&active).copied();
+        scene.leftovers.extend(idle.map(Leftover::Revision));
+        Ok((!gone).then_some(state))
+    }
+
+    fn change(&mut self, event: &FunctionEvent, at: Timestamp) -> Result<(), Illegal> {
+        match event {
+            FunctionEvent::Updated { spec } => self.update(spec),
+            FunctionEvent::RolledBack { to, spec } => {
+                self.spec = Arc::new(spec.clone());
+                self.because = Because::RolledBack { to: *to };
+                self.wait();
+            }
+            FunctionEvent::Routed { shares } => {
+                if !self.can_route(shares) {
+                    return Err(());
+                }
+                self.shares.clone_from(shares);
+            }
             FunctionEvent::LoadRequested {
                 revision,
                 number,
                 language,
                 layer,
                 endpoints,
-            } if *number > state.number => {
-                if let Stage::Loading { load, .. } = &state.stage {
-                    scene.leftovers.push(Leftover::Revision(load.revision));
-                }
-                state.number = *number;
-                state.stage = Stage::Loading {
-                    load: Arc::new(FunctionLoad {
-                        revision: *revision,
-                        language: language.clone(),
-                        layer: layer.clone(),
-                        spec: (*state.spec).clone(),
-                        endpoints: endpoints.clone(),
-                    }),
-                    since: scene.at,
-                };
+                because,
+            } if *number > self.number => {
+                self.settle(Fate::Replaced);
+                self.number = *number;
+                let load = Arc::new(FunctionLoad {
+                    revision: *revision,
+                    language: language.clone(),
+                    layer: layer.clone(),
+                    spec: (*self.spec).clone(),
+                    endpoints: endpoints.clone(),
+                });
+                self.revisions.push(Revision {
+                    number: *number,
+                    load: load.clone(),
+                    because: *because,
+                    at,
+                    fate: Fate::Loading,
+                });
+                self.stage = Stage::Loading { load, since: at };
             }
             FunctionEvent::Loaded { revision } => {
-                let load = state.awaited(*revision).ok_or(())?;
-                if let Some(old) = state.serving.replace(load) {
-                    scene.leftovers.push(Leftover::Revision(old.revision));
-                }
-                state.stage = Stage::Loaded;
+                let load = self.awaited(*revision).ok_or(())?;
+                self.settle(Fate::Loaded);
+                self.serving = Some(load);
+                self.stage = Stage::Loaded;
             }
             FunctionEvent::LoadFailed { revision, reason } => {
-                let load = state.awaited(*revision).ok_or(())?;
-                scene.leftovers.push(Leftover::Revision(*revision));
-                state.stage = Stage::Failed {
+                let load = self.awaited(*revision).ok_or(())?;
+                self.settle(Fate::Failed);
+                self.stage = Stage::Failed {
                     load,
                     reason: reason.clone(),
                 };
             }
-            FunctionEvent::LoadRequested { .. } => return Err(()),
-            FunctionEvent::Deleted => {
-                let revisions = state.revisions().map(|load| load.revision);
-                scene.leftovers.extend(revisions.map(Leftover::Revision));
-                return Ok(None);
-            }
+            FunctionEvent::Created { .. }
+            | FunctionEvent::LoadRequested { .. }
+            | FunctionEvent::Deleted => return Err(()),
         }
-        Ok(Some(state))
+        Ok(())
     }
 
-    fn update(&mut self, spec: &FunctionSpec, scene: &mut Scene<'_>) {
-        let covered = match &self.stage {
-            Stage::Loading { load, .. } => load.spec == *spec,
-            Stage::Loaded => self.serving.as_ref().is_some_and(|load| load.spec == *spec),
-            // The document was sent again so that it is tried again.
-            Stage::Waiting | Stage::Failed { .. } => false,
-        };
+    fn update(&mut self, spec: &FunctionSpec) {
+        let covered = self.covers(spec);
         self.spec = Arc::new(spec.clone());
         if covered {
             return;
         }
-        if let Stage::Loading { load, .. } = &self.stage {
-            scene.leftovers.push(Leftover::Revision(load.revision));
+        if self.number > 0 {
+            self.because = Because::Updated;
         }
+        self.wait();
+    }
+
+    /// Whether the newest revision has this document, and is loaded or being loaded.
+    pub(crate) fn covers(&self, spec: &FunctionSpec) -> bool {
+        match &self.stage {
+            Stage::Loading { load, .. } => load.spec == *spec,
+            Stage::Loaded => self.serving.as_ref().is_some_and(|load| load.spec == *spec),
+            // The document was sent again so that it is tried again.
+            Stage::Waiting | Stage::Failed { .. } => false,
+        }
+    }
+
+    /// The document is another one now.
+    fn wait(&mut self) {
+        self.settle(Fate::Replaced);
         self.stage = Stage::Waiting;
     }
 
@@ -142,15 +206,6 @@ impl Function {
             Stage::Loading { load, .. } if load.revision == revision => Some(load.clone()),
             Stage::Loading { .. } | Stage::Waiting | Stage::Loaded | Stage::Failed { .. } => None,
         }
-    }
-
-    /// Revisions that workers may hold.
-    fn revisions(&self) -> impl Iterator<Item = &Arc<FunctionLoad>> {
-        let loading = match &self.stage {
-            Stage::Loading { load, .. } => Some(load),
-            Stage::Waiting | Stage::Loaded | Stage::Failed { .. } => None,
-        };
-        self.serving.iter().chain(loading)
     }
 
     /// The newest revision that was asked for, unless the document has changed since.

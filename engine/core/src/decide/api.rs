@@ -39,7 +39,9 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         | Command::Refresh
         | Command::Abandon { .. }
         | Command::Rotate
-        | Command::Adopt { .. } => {
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => {
             return Err(ask.unknown());
         }
     };

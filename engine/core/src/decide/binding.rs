@@ -44,7 +44,11 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             ask.key,
             "a binding cannot be changed; create another one, or rotate its credentials",
         )),
-        Command::Create(_) | Command::Refresh | Command::Adopt { .. } => Err(ask.unknown()),
+        Command::Create(_)
+        | Command::Refresh
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => Err(ask.unknown()),
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         | Command::Update(_)
         | Command::Abandon { .. }
         | Command::Rotate
-        | Command::Adopt { .. } => {
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => {
             return Err(ask.unknown());
         }
     };

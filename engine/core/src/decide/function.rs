@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use engine_model::broker::Endpoint;
 use engine_model::spec::{BindingChoice, FunctionSpec, Source, Spec};
 use engine_model::{
-    Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind, Name,
-    Rejection, ResourceKey, RevisionId,
+    Because, Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind,
+    Name, Rejection, ResourceKey, RevisionId,
 };
 
 use super::{Ask, Decision, delete};
@@ -17,6 +17,8 @@ use crate::refuse;
 use crate::schema;
 use crate::service::{Service, service, shared};
 use crate::world::{World, as_instance};
+
+mod revisions;
 
 /// Largest source that a document carries itself, in characters: a commit must fit a message of
 /// 1 MiB together with all that is around it.
@@ -34,7 +36,7 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             };
             let mut events = vec![Event::Function(created)];
             if let Ok(wanted) = wanted(ask.world, ask.key, spec) {
-                events.push(load(id, 1, wanted));
+                events.push(load(id, 1, wanted, Because::Created));
             }
             events
         }
@@ -46,6 +48,14 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         Command::Retry => {
             ask.must_be_there()?;
             retry(ask)?
+        }
+        Command::Rollback { revision } => {
+            ask.must_be_there()?;
+            revisions::rollback(ask, *revision)?
+        }
+        Command::Route { shares } => {
+            ask.must_be_there()?;
+            revisions::route(ask, shares)?
         }
         Command::Delete(deletion) => return delete::ask(ask.world, ask.key, deletion.cascade),
         Command::Create(_)
@@ -67,16 +77,14 @@ fn update(ask: &Ask<'_>, spec: &FunctionSpec) -> Vec<Event> {
     let Some(function) = ask.world.function(ask.key) else {
         return events;
     };
-    let same = match &function.stage {
-        Stage::Loading { load, .. } => load.spec == *spec,
-        Stage::Loaded => function
-            .serving
-            .as_ref()
-            .is_some_and(|load| load.spec == *spec),
-        Stage::Waiting | Stage::Failed { .. } => false,
+    let because = match function.number {
+        0 => Because::Created,
+        _ => Because::Updated,
     };
-    if !same && let Ok(wanted) = wanted(ask.world, ask.key, spec) {
-        events.push(load(function.id, function.number + 1, wanted));
+    if !function.covers(spec)
+        && let Ok(wanted) = wanted(ask.world, ask.key, spec)
+    {
+        events.push(load(function.id, function.number + 1, wanted, because));
     }
     events
 }
@@ -90,7 +98,8 @@ fn retry(ask: &Ask<'_>) -> Result<Vec<Event>, Rejection> {
     }
     let wanted = wanted(ask.world, ask.key, &function.spec)
         .map_err(|missing| refuse::not_ready(ask.key, &missing.join("; ")))?;
-    Ok(vec![load(function.id, function.number + 1, wanted)])
+    let number = function.number + 1;
+    Ok(vec![load(function.id, number, wanted, Because::Retried)])
 }
 
 fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
@@ -241,13 +250,14 @@ fn stored(world: &World, key: &ResourceKey, name: &Name) -> Result<(), String> {
     }
 }
 
-fn load(id: FunctionId, number: u32, wanted: Wanted) -> Event {
+fn load(id: FunctionId, number: u32, wanted: Wanted, because: Because) -> Event {
     Event::Function(FunctionEvent::LoadRequested {
         revision: RevisionId::derived(format_args!("{id}:revision:{number}")),
         number,
         language: wanted.language,
         layer: wanted.layer,
         endpoints: wanted.endpoints,
+        because,
     })
 }
 
@@ -264,10 +274,13 @@ pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
     let Ok(wanted) = wanted(world, key, &function.spec) else {
         return Vec::new();
     };
-    match function.newest() {
-        Some(newest) if made_of(newest, &wanted) => Vec::new(),
-        Some(_) | None => vec![load(function.id, function.number + 1, wanted)],
-    }
+    let because = match function.newest() {
+        Some(newest) if made_of(newest, &wanted) => return Vec::new(),
+        Some(newest) if newest.endpoints == wanted.endpoints => Because::Image,
+        Some(_) => Because::Services,
+        None => function.because,
+    };
+    vec![load(function.id, function.number + 1, wanted, because)]
 }
 
 /// The bindings of its own that it lacks, each with its instance.
@@ -276,11 +289,12 @@ pub(crate) fn own_bindings<'a>(
     key: &'a ResourceKey,
     function: &'a Function,
 ) -> impl Iterator<Item = (ResourceKey, &'a Instance, &'a Name)> {
-    let own = function
-        .spec
-        .services
-        .iter()
-        .filter(|used| used.binding == BindingChoice::Own);
+    let routed = function.routed().flat_map(|own| &own.load.spec.services);
+    let all = function.spec.services.iter().chain(routed);
+    let mut seen = BTreeSet::new();
+    let own = all.filter(move |used| {
+        used.binding == BindingChoice::Own && seen.insert(used.binding_name(&key.name))
+    });
     own.filter_map(move |used| {
         let binding = key.neighbour(Kind::ServiceBinding, &used.binding_name(&key.name));
         let instance = world.instance(&key.neighbour(Kind::ServiceInstance, &used.instance))?;

@@ -30,9 +30,12 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         Command::Delete(deletion) => delete(ask.world, ask.key, deletion.cascade, ask.now),
         Command::Retry => retry(ask),
         Command::Abandon { reason } => abandon(ask, reason),
-        Command::Create(_) | Command::Update(_) | Command::Refresh | Command::Rotate => {
-            Err(ask.unknown())
-        }
+        Command::Create(_)
+        | Command::Update(_)
+        | Command::Refresh
+        | Command::Rotate
+        | Command::Rollback { .. }
+        | Command::Route { .. } => Err(ask.unknown()),
     }
 }
 

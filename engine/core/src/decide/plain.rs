@@ -24,7 +24,9 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
         | Command::Retry
         | Command::Abandon { .. }
         | Command::Rotate
-        | Command::Adopt { .. } => return Err(ask.unknown()),
+        | Command::Adopt { .. }
+        | Command::Rollback { .. }
+        | Command::Route { .. } => return Err(ask.unknown()),
     };
     Ok(Decision::of(ask.key, vec![event]))
 }

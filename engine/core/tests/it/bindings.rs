@@ -38,7 +38,15 @@ fn a_function_has_credentials_of_its_own_which_go_with_it() {
     assert_eq!(platform.outside.bindings.len(), 2);
     let plan = |name| {
         let org = &function.org;
-        engine_core::plan_run(&platform.world, org, &crate::support::name(name), &[]).unwrap()
+        engine_core::plan_run(
+            &platform.world,
+            org,
+            &crate::support::name(name),
+            &[],
+            crate::support::run_id(1),
+            None,
+        )
+        .unwrap()
     };
     let (own, shared) = (plan("f"), plan("g"));
     assert_eq!(

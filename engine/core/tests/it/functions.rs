@@ -115,7 +115,7 @@ fn the_old_revision_serves_until_the_new_one_is_loaded_and_then_goes() {
     platform.must(f(), create(function_spec("one")));
     platform.run();
     let plan = |platform: &Platform| {
-        engine_core::plan_run(&platform.world, &f().org, &f().name, &[])
+        engine_core::plan_run(&platform.world, &f().org, &f().name, &[], run_id(1), None)
             .unwrap()
             .revision
     };
@@ -139,7 +139,9 @@ fn a_failed_update_keeps_the_old_revision_callable() {
     platform.must(f(), update(function_spec("bad")));
     platform.run();
     assert_eq!(status(&platform).0, Status::Error);
-    assert!(engine_core::plan_run(&platform.world, &f().org, &f().name, &[]).is_ok());
+    assert!(
+        engine_core::plan_run(&platform.world, &f().org, &f().name, &[], run_id(1), None).is_ok()
+    );
 }
 
 #[test]

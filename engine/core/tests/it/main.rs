@@ -17,6 +17,7 @@ mod images;
 mod instances;
 mod operations;
 mod random;
+mod revisions;
 mod rotations;
 mod runs;
 mod size;

@@ -42,8 +42,11 @@ enum Verb {
     Abandon,
     Refresh,
     Rotate,
-    /// Another plan, for an instance.
+    /// Another plan, for an instance; another document, for a function.
     Change,
+    Rollback,
+    /// Runs go to the newest revision and one before it, or to whatever is the newest.
+    Route(u32),
 }
 
 fn resources() -> Vec<(ResourceKey, engine_model::spec::Spec)> {
@@ -85,6 +88,12 @@ fn changed(spec: engine_model::spec::Spec) -> engine_model::spec::Spec {
             parameters: serde_json::json!({"size": 7}),
             ..spec
         }),
+        Spec::Function(spec) => Spec::Function(engine_model::spec::FunctionSpec {
+            secrets: Vec::new(),
+            services: Vec::new(),
+            timeout: 7,
+            ..spec
+        }),
         other => other,
     }
 }
@@ -100,6 +109,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => Just(Verb::Abandon),
         2 => Just(Verb::Rotate),
         2 => Just(Verb::Change),
+        1 => Just(Verb::Rollback),
+        2 => (0_u32..8).prop_map(Verb::Route),
     ]
 }
 
@@ -135,6 +146,9 @@ fn take(platform: &mut Platform, step: &Step) {
                 Verb::Refresh => Command::Refresh,
                 Verb::Rotate => Command::Rotate,
                 Verb::Change => update(changed(spec)),
+                Verb::Rollback => Command::Rollback { revision: None },
+                Verb::Route(0) => Command::Route { shares: vec![] },
+                Verb::Route(newest) => route(&[(*newest, 50), (newest / 2, 50)]),
             };
             if let Err(refused) = platform.send(key, command) {
                 assert!(refused.message.len() > 10, "{refused}");

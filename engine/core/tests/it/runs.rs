@@ -32,6 +32,8 @@ fn plan(platform: &Platform, secrets: &[&str]) -> Result<engine_core::RunPlan, R
         &key(Kind::Function, "f").org,
         &name("f"),
         &names,
+        run_id(1),
+        None,
     )
 }
 
@@ -82,7 +84,9 @@ fn a_service_that_is_not_bound_fails_the_run() {
 fn a_function_that_is_not_there_or_not_ready_is_refused() {
     let mut platform = with_function(&[], &[]);
     let org = key(Kind::Function, "f").org;
-    let Err(Refused::Rejection(absent)) = plan_run(&platform.world, &org, &name("g"), &[]) else {
+    let Err(Refused::Rejection(absent)) =
+        plan_run(&platform.world, &org, &name("g"), &[], run_id(1), None)
+    else {
         panic!()
     };
     assert_eq!(absent.code, Code::NotFound);
@@ -90,7 +94,9 @@ fn a_function_that_is_not_there_or_not_ready_is_refused() {
         key(Kind::Function, "g"),
         create(function_with(&["nope"], &[])),
     );
-    let Err(Refused::Rejection(waiting)) = plan_run(&platform.world, &org, &name("g"), &[]) else {
+    let Err(Refused::Rejection(waiting)) =
+        plan_run(&platform.world, &org, &name("g"), &[], run_id(1), None)
+    else {
         panic!()
     };
     assert_eq!(waiting.code, Code::NotReady);

@@ -189,3 +189,18 @@ pub(crate) fn catalog() -> Vec<engine_model::broker::Offering> {
 pub(crate) fn offering(value: Value) -> engine_model::broker::Offering {
     serde_json::from_value(value).unwrap()
 }
+
+pub(crate) fn route(shares: &[(u32, u8)]) -> Command {
+    let share = |&(revision, percent)| engine_model::Share { revision, percent };
+    Command::Route {
+        shares: shares.iter().map(share).collect(),
+    }
+}
+
+pub(crate) fn rollback(revision: Option<u32>) -> Command {
+    Command::Rollback { revision }
+}
+
+pub(crate) fn run_id(number: u32) -> engine_model::RunId {
+    engine_model::RunId::derived(format_args!("run {number}"))
+}
