@@ -2,6 +2,7 @@
 
 mod create;
 mod policy;
+mod revisions;
 mod services;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use engine_model::Kind;
 
 pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne};
 pub use policy::{Isolate, Policy, RetryOn};
+pub use revisions::{Rollback, Route};
 pub use services::{
     Abandon, Adopt, AdoptOne, AdoptServiceInstance, BrokerAccess, BrokerScope,
     CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, Named, Parameters, Rotate,
@@ -148,6 +150,10 @@ pub enum Command {
     Refresh(Named),
     /// Replace the credentials of a service binding by new ones
     Rotate(Rotate),
+    /// Give a function the document of an earlier revision again
+    Rollback(Rollback),
+    /// Divide the runs of a function among its revisions
+    Route(Route),
     /// Try again what failed
     Retry {
         /// The resource's kind
@@ -319,13 +325,14 @@ pub struct OptionalBatch {
 #[command(
     after_help = "EXAMPLES:\n  dispatch get serviceinstance azure-pg --wait\n  dispatch get \
     runs pg-example --last\n  dispatch get functions -o yaml\n  dispatch get serviceinstance \
-    azure-pg --live\n  dispatch get orphans"
+    azure-pg --live\n  dispatch get orphans\n  dispatch get revisions pg-example"
 )]
 pub struct Get {
-    /// The kind, singular or plural; or 'orphans', what may have been left at brokers
+    /// The kind, singular or plural; 'revisions', of a function; or 'orphans', what may have been
+    /// left at brokers
     #[arg(value_parser = services::what)]
     pub kind: What,
-    /// One resource; for runs, the function
+    /// One resource; for runs and revisions, the function
     pub name: Option<String>,
     /// One run
     pub run: Option<String>,

@@ -8,6 +8,7 @@ mod get;
 mod history;
 mod live;
 mod operate;
+mod revisions;
 mod services;
 mod source;
 mod update;
@@ -49,6 +50,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
             operate::wish(&connection, kind, name, Wish::Refresh, "Refreshing").await
         }
         Command::Rotate(rotate) => operate::rotate(&global, rotate).await,
+        Command::Rollback(rollback) => revisions::rollback(&global, rollback).await,
+        Command::Route(route) => revisions::route(&global, route).await,
         Command::Retry { kind, name } => {
             operate::wish(
                 &connect(&global).await?,

@@ -322,18 +322,21 @@ pub enum What {
     Kind(Kind),
     /// What may have been left at brokers.
     Orphans,
+    /// The revisions of a function.
+    Revisions,
 }
 
-/// Reads a kind in any of its spellings, or `orphans`.
+/// Reads a kind in any of its spellings, `revisions` or `orphans`.
 ///
 /// # Errors
 /// A text that lists the kinds.
 pub(super) fn what(text: &str) -> Result<What, String> {
     match text.to_ascii_lowercase().as_str() {
         "orphan" | "orphans" => Ok(What::Orphans),
+        "revision" | "revisions" => Ok(What::Revisions),
         _ => kind(text)
             .map(What::Kind)
-            .map_err(|error| format!("{error}, and orphans")),
+            .map_err(|error| format!("{error}, revisions and orphans")),
     }
 }
 
@@ -362,6 +365,7 @@ mod tests {
     #[test]
     fn orphans_are_shown_like_a_kind() {
         assert_eq!(what("Orphans"), Ok(What::Orphans));
+        assert_eq!(what("revisions"), Ok(What::Revisions));
         assert_eq!(what("functions"), Ok(What::Kind(Kind::Function)));
         assert!(what("gizmos").unwrap_err().contains("no such kind"));
     }

@@ -5,9 +5,10 @@ use anyhow::{Result, bail};
 use engine_model::{Code, Filter, Kind, Name, Rejection, RunId, Seq};
 use serde_json::Value;
 
-use super::{live, wait};
+use super::{live, revisions, wait};
 use crate::args::{Get, Global, What};
 use crate::client::Connection;
+pub(super) use crate::command::get::columns::date;
 use crate::command::get::columns::{Column, columns};
 use crate::exit::Exit;
 use crate::output::{Format, note, print_data, print_table};
@@ -26,6 +27,9 @@ pub(super) async fn run(connection: &Connection, global: &Global, get: Get) -> R
                 bail!("orphans have no names; 'dispatch get orphans' lists them all");
             }
             return live::orphans(connection, global).await;
+        }
+        What::Revisions => {
+            return revisions::list(connection, global, get.name.as_deref()).await;
         }
     };
     if get.live

@@ -94,7 +94,7 @@ async fn rollback(
             let command = Command::Rollback { revision };
             operate(&app, &FUNCTIONS, caller, name, command).await
         }
-        Err(refusal) => to_command(id, Err(refusal)),
+        Err(refusal) => to_command(id, Err::<Shown, _>(refusal)),
     }
 }
 
@@ -120,6 +120,6 @@ async fn route(
             let command = Command::Route { shares };
             operate(&app, &FUNCTIONS, caller, name, command).await
         }
-        Err(refusal) => to_command(id, Err(refusal)),
+        Err(refusal) => to_command(id, Err::<Shown, _>(refusal)),
     }
 }

@@ -171,7 +171,7 @@ fn lines(value: &Value) -> String {
 }
 
 /// A moment in local time, in the format of `date`.
-fn date(value: &Value) -> String {
+pub(in crate::command) fn date(value: &Value) -> String {
     let Some(moment) = value.as_i64().filter(|seconds| *seconds > 0) else {
         return String::new();
     };

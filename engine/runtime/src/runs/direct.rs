@@ -23,7 +23,8 @@ impl Caller {
         Self { bench }
     }
 
-    /// Calls the revision that serves now, and waits for its end. `id` names the call in logs.
+    /// Calls the revision that the call's share falls to, and waits for its end. `id` names the call in
+    /// logs.
     ///
     /// # Errors
     /// `Rejection` when the function is not there or not ready.
@@ -38,7 +39,7 @@ impl Caller {
         let plan = self
             .bench
             .fold
-            .read(|world| plan_run(world, org, function, &[]));
+            .read(|world| plan_run(world, org, function, &[], id, None));
         let plan = match plan {
             Ok(plan) => plan,
             Err(Refused::Rejection(rejection)) => return Err(rejection),
