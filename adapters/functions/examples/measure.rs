@@ -12,6 +12,13 @@ use serde_json::{Value, json};
 
 const PYTHON: &str = "def handle(context, payload):\n    return {'myField': 'Hello, %s from %s' % (payload['name'], payload['place'])}\n";
 const NODE: &str = "module.exports = (context, payload) => ({ myField: `Hello, ${payload.name} from ${payload.place}` });\n";
+const JAVA: &str = "import java.util.*;
+public class Hello implements java.util.function.BiFunction<Map<String, Object>, Map<String, Object>, Object> {
+    public Object apply(Map<String, Object> context, Map<String, Object> payload) {
+        return Map.of(\"myField\", \"Hello, \" + payload.get(\"name\") + \" from \" + payload.get(\"place\"));
+    }
+}
+";
 
 /// A function that is measured.
 struct Subject {
@@ -38,6 +45,7 @@ async fn measure() {
     for (label, file, text) in [
         ("python3", "hello.py", PYTHON),
         ("nodejs", "hello.js", NODE),
+        ("java", "Hello.java", JAVA),
     ] {
         if !(wanted.is_empty() || wanted.iter().any(|w| w == label)) {
             continue;
@@ -48,21 +56,22 @@ async fn measure() {
             text,
         };
         let (functions, _state) = start(0, Duration::from_secs(600));
-        let samples = cold_starts(&functions, &subject).await;
+        let samples = new_functions(&functions, &subject).await;
         println!(
             "{label:8} {:28} {}",
-            "cold start and first call",
+            "new function and first call",
             figures(samples)
         );
         functions.shutdown(Duration::from_secs(1)).await;
-        let (functions, _state) = start(1, Duration::from_millis(1));
-        let samples = calls_from_zero(&functions, &subject).await;
-        println!(
-            "{label:8} {:28} {}",
-            "first call on a stem cell",
-            figures(samples)
-        );
-        functions.shutdown(Duration::from_secs(1)).await;
+        for (stems, what) in [
+            (0, "first call, new process"),
+            (1, "first call on a stem cell"),
+        ] {
+            let (functions, _state) = start(stems, Duration::from_millis(1));
+            let samples = calls_from_zero(&functions, &subject, stems).await;
+            println!("{label:8} {what:28} {}", figures(samples));
+            functions.shutdown(Duration::from_secs(1)).await;
+        }
         let (functions, _state) = start(0, Duration::from_secs(600));
         functions
             .load(revision(&subject, 0))
@@ -127,7 +136,7 @@ fn call() -> Call {
 }
 
 /// Loads revision after revision without stems, and calls each once.
-async fn cold_starts(functions: &Functions, subject: &Subject) -> Vec<Duration> {
+async fn new_functions(functions: &Functions, subject: &Subject) -> Vec<Duration> {
     let mut samples = Vec::new();
     for number in 0..53 {
         let begun = Instant::now();
@@ -144,15 +153,15 @@ async fn cold_starts(functions: &Functions, subject: &Subject) -> Vec<Duration> 
     samples.split_off(3)
 }
 
-/// Calls a function again and again after it was scaled to zero, with a stem waiting.
-async fn calls_from_zero(functions: &Functions, subject: &Subject) -> Vec<Duration> {
+/// Calls a function again and again after it was scaled to zero, with so many stems waiting.
+async fn calls_from_zero(functions: &Functions, subject: &Subject, stems: usize) -> Vec<Duration> {
     functions
         .load(revision(subject, 0))
         .await
         .expect("it loads");
     let mut samples = Vec::new();
     for _ in 0..15 {
-        while functions.stats().workers > 0 || functions.stats().stems == 0 {
+        while functions.stats().workers > 0 || functions.stats().stems < stems {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

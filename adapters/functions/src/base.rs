@@ -15,8 +15,8 @@ use crate::pack::fill;
 
 /// Looked at before `PATH`: what an ordinary user may read, and does not change with a profile.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
-/// For an interpreter to say its version; a version manager's shim takes the longest.
-const IDENTIFY_MAX: Duration = Duration::from_secs(10);
+/// For an interpreter to say its version, or to prepare its worker; a compiler takes the longest.
+const IDENTIFY_MAX: Duration = Duration::from_secs(30);
 
 /// The first interpreter that runs in a sandbox.
 pub(crate) async fn find(

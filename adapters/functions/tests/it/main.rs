@@ -4,6 +4,7 @@ mod support;
 
 mod abuse;
 mod handlers;
+mod java;
 mod layers;
 mod loading;
 mod network;

@@ -1,0 +1,228 @@
+package dispatch.worker;
+
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.File;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.net.URI;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.BiFunction;
+import javax.tools.Diagnostic;
+import javax.tools.DiagnosticCollector;
+import javax.tools.FileObject;
+import javax.tools.ForwardingJavaFileManager;
+import javax.tools.JavaCompiler;
+import javax.tools.JavaFileManager;
+import javax.tools.JavaFileObject;
+import javax.tools.SimpleJavaFileObject;
+import javax.tools.ToolProvider;
+
+/** From the files of a function to its handler: written, compiled where they are sources, loaded. */
+final class Loading {
+    /** What was compiled, by class name; what the next worker is given instead of compiling. */
+    Map<String, byte[]> compiled = new LinkedHashMap<>();
+
+    /** A reason why this is no function. */
+    static final class Invalid extends Exception {
+        private static final long serialVersionUID = 1;
+
+        Invalid(String reason) {
+            super(reason);
+        }
+    }
+
+    static void write(String folder, List<?> files) throws IOException {
+        for (Object each : files) {
+            List<?> file = (List<?>) each;
+            File path = new File(folder, (String) file.get(0));
+            path.getParentFile().mkdirs();
+            String text = (String) file.get(1);
+            boolean packed = Boolean.TRUE.equals(file.get(2));
+            try (FileOutputStream out = new FileOutputStream(path)) {
+                out.write(packed ? Base64.getDecoder().decode(text) : text.getBytes(StandardCharsets.UTF_8));
+            }
+        }
+    }
+
+    static void remove(File file) {
+        File[] inside = file.listFiles();
+        if (inside != null) for (File each : inside) remove(each);
+        file.delete();
+    }
+
+    /** The handler's class. */
+    Class<?> load(Map<?, ?> order) throws Invalid, IOException {
+        String folder = (String) order.get("dir");
+        List<File> sources = new ArrayList<>();
+        List<File> path = new ArrayList<>();
+        path.add(new File(folder));
+        for (Object each : (List<?>) order.get("files")) {
+            File file = new File(folder, (String) ((List<?>) each).get(0));
+            if (file.getName().endsWith(".java")) sources.add(file);
+            if (file.getName().endsWith(".jar")) path.add(file);
+        }
+        if (order.get("layer") != null) {
+            File[] jars = new File((String) order.get("layer")).listFiles();
+            if (jars != null) for (File jar : jars) if (jar.getName().endsWith(".jar")) path.add(jar);
+        }
+        String code = (String) order.get("code");
+        if (code != null) unpack(code);
+        else if (!sources.isEmpty()) compile(sources, path);
+        URL[] urls = new URL[path.size()];
+        for (int i = 0; i < urls.length; i++) urls[i] = url(path.get(i));
+        Loader loader = new Loader(urls, compiled);
+        Thread.currentThread().setContextClassLoader(loader);
+        return find((String) order.get("handler"), loader);
+    }
+
+    /** A URL without the detour by URI, which loads half of the library. */
+    private static URL url(File file) throws IOException {
+        return file.isDirectory() ? new URL("file", "", file.getPath() + "/") : new URL("file", "", file.getPath());
+    }
+
+    /** By its full name; for a single file also by its last part, or as the only one there is. */
+    private Class<?> find(String handler, ClassLoader loader) throws Invalid {
+        try {
+            return handler(Class.forName(handler, true, loader));
+        } catch (ClassNotFoundException absent) {
+            if (!handler.equals(absent.getMessage())) throw new Invalid("class " + absent.getMessage() + " was not found");
+        }
+        List<Class<?>> found = new ArrayList<>();
+        for (String name : compiled.keySet()) {
+            try {
+                Class<?> candidate = Class.forName(name, false, loader);
+                if (name.endsWith("." + handler)) return handler(Class.forName(name, true, loader));
+                if (BiFunction.class.isAssignableFrom(candidate) && candidate.getEnclosingClass() == null) found.add(candidate);
+            } catch (ClassNotFoundException | NoClassDefFoundError absent) {
+                continue; // it is not the one
+            }
+        }
+        if (handler.equals("Handler") && found.size() == 1) return handler(found.get(0));
+        throw new Invalid("class " + handler + " was not found");
+    }
+
+    private static Class<?> handler(Class<?> found) throws Invalid {
+        if (BiFunction.class.isAssignableFrom(found)) return found;
+        throw new Invalid(found.getName() + " does not implement java.util.function.BiFunction");
+    }
+
+    private void compile(List<File> sources, List<File> path) throws Invalid, IOException {
+        JavaCompiler compiler = ToolProvider.getSystemJavaCompiler();
+        if (compiler == null) throw new Invalid("this Java has no compiler: install a JDK, or give compiled classes");
+        StringBuilder classPath = new StringBuilder();
+        for (File each : path) classPath.append(classPath.length() == 0 ? "" : File.pathSeparator).append(each.getPath());
+        DiagnosticCollector<JavaFileObject> said = new DiagnosticCollector<>();
+        List<JavaFileObject> units = new ArrayList<>();
+        for (File source : sources) units.add(new Source(source));
+        try (Memory files = new Memory(compiler.getStandardFileManager(said, null, StandardCharsets.UTF_8))) {
+            List<String> options = List.of("-g", "-parameters", "-proc:none", "-nowarn", "-cp", classPath.toString());
+            if (compiler.getTask(null, files, said, options, null, units).call()) {
+                for (Map.Entry<String, Bytes> each : files.classes.entrySet()) compiled.put(each.getKey(), each.getValue().bytes.toByteArray());
+                return;
+            }
+        }
+        for (Diagnostic<? extends JavaFileObject> each : said.getDiagnostics()) {
+            if (each.getKind() != Diagnostic.Kind.ERROR) continue;
+            String where = each.getSource() == null ? "" : new File(each.getSource().getName()).getName() + ":" + each.getLineNumber() + ": ";
+            throw new Invalid(where + each.getMessage(null));
+        }
+        throw new Invalid("it does not compile");
+    }
+
+    String code() throws IOException {
+        if (compiled.isEmpty()) return null;
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        DataOutputStream out = new DataOutputStream(bytes);
+        for (Map.Entry<String, byte[]> each : compiled.entrySet()) {
+            out.writeUTF(each.getKey());
+            out.writeInt(each.getValue().length);
+            out.write(each.getValue());
+        }
+        return Base64.getEncoder().encodeToString(bytes.toByteArray());
+    }
+
+    private void unpack(String code) throws IOException {
+        DataInputStream in = new DataInputStream(new ByteArrayInputStream(Base64.getDecoder().decode(code)));
+        while (in.available() > 0) {
+            String name = in.readUTF();
+            byte[] bytes = new byte[in.readInt()];
+            in.readFully(bytes);
+            compiled.put(name, bytes);
+        }
+    }
+
+    /** The function's own classes, then its folder, its jars and its layer. */
+    static final class Loader extends URLClassLoader {
+        private final Map<String, byte[]> classes;
+
+        Loader(URL[] urls, Map<String, byte[]> classes) {
+            super(urls, ClassLoader.getPlatformClassLoader());
+            this.classes = classes;
+        }
+
+        @Override
+        protected Class<?> findClass(String name) throws ClassNotFoundException {
+            byte[] bytes = classes.get(name);
+            return bytes == null ? super.findClass(name) : defineClass(name, bytes, 0, bytes.length);
+        }
+    }
+
+    /** A source whose public class may have another name than the file. */
+    private static final class Source extends SimpleJavaFileObject {
+        private final File file;
+
+        Source(File file) {
+            super(file.toURI(), Kind.SOURCE);
+            this.file = file;
+        }
+
+        @Override
+        public CharSequence getCharContent(boolean ignored) throws IOException {
+            return new String(java.nio.file.Files.readAllBytes(file.toPath()), StandardCharsets.UTF_8);
+        }
+
+        @Override
+        public boolean isNameCompatible(String name, Kind kind) {
+            return kind == Kind.SOURCE;
+        }
+    }
+
+    private static final class Bytes extends SimpleJavaFileObject {
+        final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+
+        Bytes(String name) {
+            super(URI.create("memory:///" + name.replace('.', '/') + ".class"), Kind.CLASS);
+        }
+
+        @Override
+        public OutputStream openOutputStream() {
+            return bytes;
+        }
+    }
+
+    private static final class Memory extends ForwardingJavaFileManager<JavaFileManager> {
+        final Map<String, Bytes> classes = new LinkedHashMap<>();
+
+        Memory(JavaFileManager files) {
+            super(files);
+        }
+
+        @Override
+        public JavaFileObject getJavaFileForOutput(Location location, String name, JavaFileObject.Kind kind, FileObject sibling) {
+            Bytes bytes = new Bytes(name);
+            classes.put(name, bytes);
+            return bytes;
+        }
+    }
+}
