@@ -7,8 +7,6 @@ import java.io.DataOutputStream;
 import java.io.File;
 import java.io.FileOutputStream;
 import java.io.IOException;
-import java.io.OutputStream;
-import java.net.URI;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
@@ -18,15 +16,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.BiFunction;
-import javax.tools.Diagnostic;
-import javax.tools.DiagnosticCollector;
-import javax.tools.FileObject;
-import javax.tools.ForwardingJavaFileManager;
-import javax.tools.JavaCompiler;
-import javax.tools.JavaFileManager;
-import javax.tools.JavaFileObject;
-import javax.tools.SimpleJavaFileObject;
-import javax.tools.ToolProvider;
 
 /** From the files of a function to its handler: written, compiled where they are sources, loaded. */
 final class Loading {
@@ -78,7 +67,7 @@ final class Loading {
         }
         String code = (String) order.get("code");
         if (code != null) unpack(code);
-        else if (!sources.isEmpty()) compile(sources, path);
+        else if (!sources.isEmpty()) compiled = Compiling.compile(sources, path);
         URL[] urls = new URL[path.size()];
         for (int i = 0; i < urls.length; i++) urls[i] = url(path.get(i));
         Loader loader = new Loader(urls, compiled);
@@ -117,29 +106,6 @@ final class Loading {
         throw new Invalid(found.getName() + " does not implement java.util.function.BiFunction");
     }
 
-    private void compile(List<File> sources, List<File> path) throws Invalid, IOException {
-        JavaCompiler compiler = ToolProvider.getSystemJavaCompiler();
-        if (compiler == null) throw new Invalid("this Java has no compiler: install a JDK, or give compiled classes");
-        StringBuilder classPath = new StringBuilder();
-        for (File each : path) classPath.append(classPath.length() == 0 ? "" : File.pathSeparator).append(each.getPath());
-        DiagnosticCollector<JavaFileObject> said = new DiagnosticCollector<>();
-        List<JavaFileObject> units = new ArrayList<>();
-        for (File source : sources) units.add(new Source(source));
-        try (Memory files = new Memory(compiler.getStandardFileManager(said, null, StandardCharsets.UTF_8))) {
-            List<String> options = List.of("-g", "-parameters", "-proc:none", "-nowarn", "-cp", classPath.toString());
-            if (compiler.getTask(null, files, said, options, null, units).call()) {
-                for (Map.Entry<String, Bytes> each : files.classes.entrySet()) compiled.put(each.getKey(), each.getValue().bytes.toByteArray());
-                return;
-            }
-        }
-        for (Diagnostic<? extends JavaFileObject> each : said.getDiagnostics()) {
-            if (each.getKind() != Diagnostic.Kind.ERROR) continue;
-            String where = each.getSource() == null ? "" : new File(each.getSource().getName()).getName() + ":" + each.getLineNumber() + ": ";
-            throw new Invalid(where + each.getMessage(null));
-        }
-        throw new Invalid("it does not compile");
-    }
-
     String code() throws IOException {
         if (compiled.isEmpty()) return null;
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
@@ -175,54 +141,6 @@ final class Loading {
         protected Class<?> findClass(String name) throws ClassNotFoundException {
             byte[] bytes = classes.get(name);
             return bytes == null ? super.findClass(name) : defineClass(name, bytes, 0, bytes.length);
-        }
-    }
-
-    /** A source whose public class may have another name than the file. */
-    private static final class Source extends SimpleJavaFileObject {
-        private final File file;
-
-        Source(File file) {
-            super(file.toURI(), Kind.SOURCE);
-            this.file = file;
-        }
-
-        @Override
-        public CharSequence getCharContent(boolean ignored) throws IOException {
-            return new String(java.nio.file.Files.readAllBytes(file.toPath()), StandardCharsets.UTF_8);
-        }
-
-        @Override
-        public boolean isNameCompatible(String name, Kind kind) {
-            return kind == Kind.SOURCE;
-        }
-    }
-
-    private static final class Bytes extends SimpleJavaFileObject {
-        final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-
-        Bytes(String name) {
-            super(URI.create("memory:///" + name.replace('.', '/') + ".class"), Kind.CLASS);
-        }
-
-        @Override
-        public OutputStream openOutputStream() {
-            return bytes;
-        }
-    }
-
-    private static final class Memory extends ForwardingJavaFileManager<JavaFileManager> {
-        final Map<String, Bytes> classes = new LinkedHashMap<>();
-
-        Memory(JavaFileManager files) {
-            super(files);
-        }
-
-        @Override
-        public JavaFileObject getJavaFileForOutput(Location location, String name, JavaFileObject.Kind kind, FileObject sibling) {
-            Bytes bytes = new Bytes(name);
-            classes.put(name, bytes);
-            return bytes;
         }
     }
 }

@@ -31,7 +31,7 @@ public final class Worker {
     private byte[] buffer = new byte[65536];
     private int start;
     private int end;
-    private int threads;
+    private int threads = Integer.MAX_VALUE; // none were started by a function yet
     private BiFunction<Object, Object, Object> handler;
     private Type[] types;
 
@@ -215,9 +215,11 @@ public final class Worker {
                 + "\",\"handler\":\"dispatch.worker.Touched\",\"code\":null,\"layer\":null}}";
         Map<?, ?> order = (Map<?, ?>) ((Map<?, ?>) Json.parse(init)).get("init");
         Loading.write(FUNCTION, (List<?>) order.get("files"));
-        java.io.InputStream own = Worker.class.getResourceAsStream("Worker$Touched.class");
         Map<String, byte[]> classes = new java.util.LinkedHashMap<>();
-        classes.put("dispatch.worker.Worker$Touched", own.readAllBytes());
+        String own = System.getProperty("java.class.path") + "/dispatch/worker/Worker$Touched.class";
+        try (FileInputStream in = new FileInputStream(own)) {
+            classes.put("dispatch.worker.Worker$Touched", in.readAllBytes());
+        }
         java.net.URL[] path = {new java.net.URL("file", "", FUNCTION + "/")};
         Loading.Loader loader = new Loading.Loader(path, classes);
         try {
