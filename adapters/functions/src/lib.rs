@@ -33,6 +33,7 @@ mod run;
 mod schema;
 mod source;
 mod sweep;
+mod trace;
 mod worker;
 
 pub use adapter_sandbox::{Endpoint, LauncherConfig, Limits};

@@ -34,6 +34,7 @@ use crate::frame::{self, Reply};
 use crate::logs::Logs;
 use crate::pool::{Lease, NoWorker, Pool};
 use crate::revision::Prepared;
+use crate::trace;
 use crate::worker::{Broken, Captured};
 
 /// Workers that die before they took the order are replaced so many times for one call.
@@ -262,8 +263,8 @@ impl Exchange {
 
 fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {
     if let Some(kind) = reply.kind {
-        let mut error = RunError::new(kind, reply.message.clone());
-        error.stacktrace.clone_from(&reply.stacktrace);
+        let mut error = RunError::new(kind, trace::relative(&reply.message));
+        error.stacktrace = trace::of_author(&reply.stacktrace);
         return Err(error);
     }
     let payload = reply.payload.map_or("null", |raw| raw.get());

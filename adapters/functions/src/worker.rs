@@ -22,6 +22,7 @@ use crate::frame::{self, Init, REPLY_BYTES_MAX, Ready};
 use crate::logs::Capture;
 use crate::port::{Channel, Pipe, awaited};
 use crate::relay::Relays;
+use crate::trace;
 
 /// From the start of its process to its first line; three orders of magnitude above the usual.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -187,7 +188,7 @@ impl Worker {
                 }) => Ok(code),
                 Ok(Ready {
                     fail: Some(reason), ..
-                }) => Err(invalid(one_line(&reason))),
+                }) => Err(invalid(one_line(&trace::relative(&reason)))),
                 _ => Err(invalid(
                     "it wrote to the worker's own descriptor while it loaded".into(),
                 )),

@@ -148,13 +148,24 @@ function serve(order) {
     }
 }
 
+// The first line of the function's own files that an error's stack names.
+function place(error, folder) {
+    const lines = String((error && error.stack) || '').split('\n');
+    for (const line of lines) {
+        const at = line.indexOf(`${folder}/`);
+        const found = at < 0 ? null : /^(.+?):(\d+)/.exec(line.slice(at + folder.length + 1));
+        if (found) return ` (${found[1]}, line ${found[2]})`;
+    }
+    return '';
+}
+
 async function initialise(order) {
     let reason;
     try {
         reason = await load(order);
     } catch (error) {
         const name = error instanceof Error ? error.name : 'Error';
-        reason = `${name}: ${explain(error).split('\n')[0]}`;
+        reason = `${name}: ${explain(error).split('\n')[0]}${place(error, order.dir)}`;
         if (error && error.stack) process.stderr.write(`${error.stack}\n`);
     }
     send(reason ? `{"fail":${JSON.stringify(reason)}}\n` : '{"ready":1}\n');

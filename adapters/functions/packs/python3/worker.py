@@ -247,9 +247,23 @@ def children_left():
 def trace(error):
     import traceback
 
-    # The first frame is this file's own.
-    lines = traceback.format_exception(type(error), error, error.__traceback__.tb_next)
+    step = error.__traceback__
+    while step and step.tb_frame.f_code.co_filename == trace.__code__.co_filename:
+        step = step.tb_next  # this file's own frames say nothing to the function's author
+    lines = traceback.format_exception(type(error), error, step)
     return "".join(lines).rstrip("\n").split("\n")
+
+
+def place(error, folder):
+    """The last line of the function's own files that an error came through."""
+    found = ""
+    step = error.__traceback__
+    while step:
+        path = step.tb_frame.f_code.co_filename
+        if path.startswith(folder + "/"):
+            found = " (%s, line %d)" % (path[len(folder) + 1:], step.tb_lineno)
+        step = step.tb_next
+    return found
 
 
 def explain(error):
@@ -301,6 +315,8 @@ def initialise(order):
         reason = load(order)
     except BaseException as error:
         reason = "%s: %s" % (type(error).__name__, explain(error))
+        if not isinstance(error, SyntaxError):  # which says itself where it is
+            reason += place(error, order["dir"])
         if not isinstance(error, (SyntaxError, ImportError)):
             sys.stderr.write("\n".join(trace(error)) + "\n")
     flush()
