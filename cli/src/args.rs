@@ -1,6 +1,8 @@
 //! What one can type.
 
 mod create;
+mod function;
+mod person;
 mod policy;
 mod revisions;
 mod services;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use engine_model::Kind;
 
-pub use create::{Common, Create, CreateApi, CreateFunction, CreateOne};
+pub use create::{Common, Create, CreateApi, CreateOne};
+pub use function::{CreateFunction, FunctionFlags, FunctionWords};
+pub use person::{Dev, Templates, Test};
 pub use policy::{Isolate, Policy, RetryOn};
 pub use revisions::{Rollback, Route};
 pub use services::{
@@ -137,6 +141,12 @@ pub enum Command {
     Delete(Delete),
     /// Run a function
     Exec(Exec),
+    /// Run a function once, and say how long each stage took and whether it answered as expected
+    Test(Test),
+    /// Serve a function from its sources, and serve it anew whenever they change
+    Dev(Dev),
+    /// Show what a function can be begun from
+    Templates(Templates),
     /// Show everything that happened to a resource
     History {
         /// Its kind

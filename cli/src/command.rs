@@ -3,14 +3,19 @@
 mod batch;
 mod create;
 mod delete;
+mod dev;
 mod exec;
 mod get;
 mod history;
+mod language;
 mod live;
 mod operate;
+mod report;
 mod revisions;
 mod services;
 mod source;
+mod template;
+mod test;
 mod update;
 mod wait;
 
@@ -18,7 +23,7 @@ use anyhow::{Error, Result};
 use clap::CommandFactory;
 use engine_model::{Command as Wish, Kind};
 
-use crate::args::{Broker, Cli, Command};
+use crate::args::{Broker, Cli, Command, Templates};
 use crate::client::connect;
 use crate::exit::Exit;
 use crate::output::print;
@@ -41,6 +46,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Get(get) => get::run(&connect(&global).await?, &global, get).await,
         Command::Delete(delete) => delete::run(&connect(&global).await?, &global, delete).await,
         Command::Exec(exec) => exec::run(&connect(&global).await?, &global, exec).await,
+        Command::Test(test) => test::run(&connect(&global).await?, &global, test).await,
+        Command::Dev(dev) => dev::run(&connect(&global).await?, &global, dev).await,
+        Command::Templates(Templates {}) => template::list(&global),
         Command::History { kind, name } => {
             history::run(&connect(&global).await?, &global, kind, &name).await
         }

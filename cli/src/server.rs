@@ -17,4 +17,5 @@ mod up;
 
 pub(crate) use broker::postgres_broker;
 pub(crate) use install::install;
+pub(crate) use signals::asked_to_end;
 pub(crate) use up::{serve, up};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch, Policy,
+    CreateFunction, CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch,
 };
 
 /// `create`
@@ -79,7 +79,7 @@ pub enum CreateOne {
         #[command(flatten)]
         common: Common,
     },
-    /// Something to run: IMAGE NAME FILE, or NAME PATH --image IMAGE
+    /// Something to run: IMAGE NAME FILE, or NAME PATH --image IMAGE, or from a template
     Function(CreateFunction),
     /// A map of strings
     Secret {
@@ -113,45 +113,6 @@ pub enum CreateOne {
         /// Its name
         name: String,
     },
-}
-
-/// `create function`
-#[derive(Debug, Args)]
-pub struct CreateFunction {
-    /// IMAGE NAME FILE, or NAME PATH with --image
-    #[arg(num_args = 2..=3, required = true, value_names = ["NAME", "PATH"])]
-    pub words: Vec<String>,
-    /// The image
-    #[arg(long)]
-    pub image: Option<String>,
-    /// What to call: module.function for Python, a module's path for Node
-    #[arg(long)]
-    pub handler: Option<String>,
-    /// A file with the JSON schema of the input
-    #[arg(long, value_name = "FILE")]
-    pub schema_in: Option<PathBuf>,
-    /// A file with the JSON schema of the output
-    #[arg(long, value_name = "FILE")]
-    pub schema_out: Option<PathBuf>,
-    /// A secret that the function may see; may be repeated or comma-separated
-    #[arg(long, value_delimiter = ',')]
-    pub secret: Vec<String>,
-    /// A service instance that the function may use, by the instance's own binding, by one of the
-    /// function's own (:own), or by one that was created (:NAME); may be repeated or comma-separated
-    #[arg(long, value_delimiter = ',', value_name = "INSTANCE[:own|:BINDING]")]
-    pub service: Vec<String>,
-    /// Milliseconds that a run may take
-    #[arg(long, value_name = "MS")]
-    pub timeout: Option<u64>,
-    /// What the function may reach: none, services or host
-    #[arg(long)]
-    pub network: Option<String>,
-    /// How it is run
-    #[command(flatten)]
-    pub policy: Policy,
-    /// What all understand
-    #[command(flatten)]
-    pub common: Common,
 }
 
 /// `create api`

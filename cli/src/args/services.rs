@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use engine_model::{InstanceId, Kind};
 
-use super::create::{Common, CreateFunction};
-use super::{OptionalBatch, kind};
+use super::create::Common;
+use super::{FunctionWords, OptionalBatch, kind};
 
 /// How to reach a broker.
 #[derive(Debug, Clone, Default, Args)]
@@ -160,7 +160,7 @@ pub struct Update {
 #[derive(Debug, Subcommand)]
 pub enum UpdateOne {
     /// Change a function; what is not given stays, but its source has to be given
-    Function(CreateFunction),
+    Function(FunctionWords),
     /// Change a broker; what is not given stays, but its credentials have to be given
     #[command(name = "servicebroker", visible_aliases = ["service-broker"])]
     ServiceBroker(UpdateServiceBroker),

@@ -9,10 +9,11 @@ use adapter_kit::{Blobs, ClientError, Commands, Queries, RunTicket, Runs, Submis
 use adapter_vault::Sealer;
 use anyhow::{Context, Result, anyhow, bail};
 use engine_model::{
-    Actor, Answer, Command, CommandId, Filter, Kind, Name, OrgName, Query, Reply, ResourceKey,
-    RunCommand, RunId, Seq,
+    Actor, Answer, Command, CommandId, Filter, Kind, Name, OrgName, Query, Recorded, Reply,
+    ResourceKey, RunCommand, RunId, Seq,
 };
 use engine_stream::{Auth, Client, Connection as NatsConnection};
+use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -34,6 +35,7 @@ pub struct Connection {
     runs: Arc<dyn Runs>,
     queries: Arc<dyn Queries>,
     blobs: Option<Arc<dyn Blobs>>,
+    nats: Option<Arc<Client>>,
     public_key: OnceCell<String>,
 }
 
@@ -77,6 +79,7 @@ pub async fn connect(global: &Global) -> Result<Connection> {
         runs: client.clone(),
         queries: client,
         blobs: None,
+        nats: None,
         public_key: OnceCell::new(),
     })
 }
@@ -89,6 +92,7 @@ fn over_nats(org: OrgName, actor: Actor, client: Arc<Client>) -> Connection {
         runs: client.clone(),
         queries: client.clone(),
         blobs: Some(Arc::new(client.blobs())),
+        nats: Some(client),
         public_key: OnceCell::new(),
     }
 }
@@ -259,6 +263,20 @@ impl Connection {
     #[must_use]
     pub fn blobs(&self) -> Option<&Arc<dyn Blobs>> {
         self.blobs.as_ref()
+    }
+
+    /// Each commit of a resource from now on, where the connection sees them; nothing else.
+    ///
+    /// # Errors
+    /// That the server cannot be reached.
+    pub async fn watch(
+        &self,
+        key: &ResourceKey,
+    ) -> Result<Option<BoxStream<'static, Recorded>>, ClientError> {
+        match &self.nats {
+            Some(client) => client.watch_events(key).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What seals secrets to the server's public key.

@@ -8,8 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::operate::read_bytes;
 use super::services::{map, text};
-use super::{batch, services, source, wait};
-use crate::args::{Batch, Common, Create, CreateApi, CreateFunction, CreateOne, Global};
+use super::{batch, services, source, template, wait};
+use crate::args::{
+    Batch, Common, Create, CreateApi, CreateFunction, CreateOne, FunctionFlags, FunctionWords,
+    Global,
+};
 use crate::client::Connection;
 use crate::exit::Exit;
 use crate::output::{Format, note, print};
@@ -120,7 +123,15 @@ async fn document(
             }
             (Kind::Image, map(document), common)
         }
-        CreateOne::Function(function) => self::function(connection, function).await?,
+        CreateOne::Function(CreateFunction {
+            mut function,
+            from_template,
+        }) => {
+            if let Some(template) = from_template {
+                template::lay_out(connection, &template, &mut function).await?;
+            }
+            self::function(connection, function).await?
+        }
         CreateOne::Secret { name, file, common } => {
             // The parser's own text could quote the secret.
             let secrets: Value = serde_json::from_slice(&read_bytes(&file)?)
@@ -160,17 +171,33 @@ async fn document(
 /// Both generations: `IMAGE NAME FILE`, and `NAME PATH --image IMAGE`.
 pub(super) async fn function(
     connection: &Connection,
-    function: CreateFunction,
+    function: FunctionWords,
 ) -> Result<(Kind, Map<String, Value>, Common)> {
-    let (image, name, path) = match (&function.words[..], &function.image) {
+    let FunctionWords {
+        words,
+        flags,
+        common,
+    } = function;
+    let (image, name, path) = match (&words[..], &flags.image) {
         ([name, path], Some(image)) => (image, name, path),
         ([image, name, path], None) => (image, name, path),
         ([_, _, _], Some(_)) => bail!("IMAGE is said twice; leave out --image or the first word"),
         _ => bail!("say NAME PATH --image IMAGE, or IMAGE NAME FILE"),
     };
-    services::uses(&function.service)?;
-    let path = Path::new(path);
-    if path.is_dir() && function.handler.is_none() {
+    let fields = function_fields(connection, name, image, Path::new(path), &flags).await?;
+    Ok((Kind::Function, fields, common))
+}
+
+/// The document of a function.
+pub(super) async fn function_fields(
+    connection: &Connection,
+    name: &str,
+    image: &str,
+    path: &Path,
+    flags: &FunctionFlags,
+) -> Result<Map<String, Value>> {
+    services::uses(&flags.service)?;
+    if path.is_dir() && flags.handler.is_none() {
         bail!(
             "error creating function {name}: handler is required, source path {} is a directory",
             path.display()
@@ -180,24 +207,24 @@ pub(super) async fn function(
         "name": name,
         "image": image,
         "source": source::read(connection, path).await?,
-        "handler": function.handler.unwrap_or_default(),
-        "secrets": function.secret,
-        "services": function.service,
-        "timeout": function.timeout.unwrap_or(0),
+        "handler": flags.handler.as_deref().unwrap_or_default(),
+        "secrets": flags.secret,
+        "services": flags.service,
+        "timeout": flags.timeout.unwrap_or(0),
         "schema": {},
     });
-    if let Some(network) = function.network {
+    if let Some(network) = &flags.network {
         document["network"] = json!(network);
     }
-    if let Some(file) = function.schema_in {
-        document["schema"]["in"] = json_file(&file)?;
+    if let Some(file) = &flags.schema_in {
+        document["schema"]["in"] = json_file(file)?;
     }
-    if let Some(file) = function.schema_out {
-        document["schema"]["out"] = json_file(&file)?;
+    if let Some(file) = &flags.schema_out {
+        document["schema"]["out"] = json_file(file)?;
     }
     let mut fields = map(document);
-    function.policy.put(&mut fields);
-    Ok((Kind::Function, fields, function.common))
+    flags.policy.put(&mut fields);
+    Ok(fields)
 }
 
 fn api(api: CreateApi) -> (Kind, Map<String, Value>, Common) {

@@ -63,7 +63,7 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
 }
 
 /// A large output lies in the blob store; it is shown where the connection reaches it.
-async fn fetch_output(connection: &Connection, result: &mut RunResult) -> Result<()> {
+pub(super) async fn fetch_output(connection: &Connection, result: &mut RunResult) -> Result<()> {
     let Some(digest) = result.output_blob.as_deref().and_then(Digest::parse) else {
         return Ok(());
     };

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{batch, create, services, wait};
 use crate::args::{
-    Batch, BrokerAccess, Common, CreateFunction, Global, Update, UpdateOne, UpdateServiceBroker,
-    UpdateServiceInstance,
+    Batch, BrokerAccess, Common, FunctionFlags, FunctionWords, Global, Update, UpdateOne,
+    UpdateServiceBroker, UpdateServiceInstance,
 };
 use crate::client::Connection;
 use crate::exit::Exit;
@@ -88,37 +88,35 @@ async fn present(connection: &Connection, kind: Kind, name: &str) -> Result<Fiel
 
 async fn function(
     connection: &Connection,
-    function: CreateFunction,
+    mut function: FunctionWords,
 ) -> Result<(Kind, Fields, Common)> {
-    let given = (
-        function.handler.is_some(),
-        !function.secret.is_empty(),
-        !function.service.is_empty(),
-        function.timeout.is_some(),
-        function.network.is_some(),
-    );
-    let (schema_in, schema_out) = (function.schema_in.is_some(), function.schema_out.is_some());
+    let given = function.flags.clone();
     let name = match &function.words[..] {
         [name, _] => name,
         [_, name, ..] => name,
         _ => bail!("say NAME PATH"),
     };
     let known = present(connection, Kind::Function, name).await?;
-    let mut function = function;
-    if function.words.len() == 2 && function.image.is_none() {
-        function.image = known["image"].as_str().map(str::to_owned);
+    let flags = &mut function.flags;
+    if function.words.len() == 2 && flags.image.is_none() {
+        flags.image = known["image"].as_str().map(str::to_owned);
     }
-    if function.handler.is_none() {
-        function.handler = known["handler"].as_str().map(str::to_owned);
+    if flags.handler.is_none() {
+        flags.handler = known["handler"].as_str().map(str::to_owned);
     }
-    let policy = function.policy.clone();
     let (kind, mut fields, common) = create::function(connection, function).await?;
+    keep(&mut fields, &known, &given);
+    Ok((kind, fields, common))
+}
+
+/// Takes over from the document that is there what no flag gives anew.
+pub(super) fn keep(fields: &mut Fields, known: &Fields, given: &FunctionFlags) {
     let stays = [
-        ("handler", given.0),
-        ("secrets", given.1),
-        ("services", given.2),
-        ("timeout", given.3),
-        ("network", given.4),
+        ("handler", given.handler.is_some()),
+        ("secrets", !given.secret.is_empty()),
+        ("services", !given.service.is_empty()),
+        ("timeout", given.timeout.is_some()),
+        ("network", given.network.is_some()),
         ("memory", false),
         ("limits", false),
         ("workers", false),
@@ -131,13 +129,16 @@ async fn function(
             fields.insert(field.into(), value.clone());
         }
     }
-    policy.put(&mut fields);
-    for (side, given) in [("in", schema_in), ("out", schema_out)] {
+    given.policy.put(fields);
+    let schemas = [
+        ("in", given.schema_in.is_some()),
+        ("out", given.schema_out.is_some()),
+    ];
+    for (side, given) in schemas {
         if !given && let Some(schema) = known["schema"].get(side) {
             fields["schema"][side] = schema.clone();
         }
     }
-    Ok((kind, fields, common))
 }
 
 async fn broker(

@@ -1,0 +1,143 @@
+//! `dispatch dev`: serves a function from its sources, and anew whenever they change.
+//!
+//! It is a function like any other: with its services, its secrets, its limits, and called by
+//! whoever calls it. The version before serves until the new one is loaded.
+
+mod dependencies;
+mod deploy;
+mod others;
+mod watch;
+
+use std::pin::pin;
+
+use anyhow::Result;
+use engine_model::{Command, Deletion, Kind, RunCommand};
+use tokio::time::Instant;
+
+use super::report;
+use crate::args::{Dev, Global};
+use crate::client::Connection;
+use crate::exit::Exit;
+use crate::output::{json as pretty, note, print};
+use crate::server::asked_to_end;
+use deploy::{Deployment, Outcome};
+use others::Others;
+use watch::Watch;
+
+/// What the loop hears.
+enum Event {
+    Changed(Result<Instant>),
+    End,
+    Look,
+}
+
+/// Serves until Ctrl-C.
+pub(super) async fn run(connection: &Connection, global: &Global, dev: Dev) -> Result<Exit> {
+    let mut end = pin!(asked_to_end());
+    // Before the sources are read, so that no change is missed.
+    let mut watch = Watch::on(&dev.path)?;
+    let (input, rm) = (dev.input.clone(), dev.rm);
+    if let Some(input) = &input {
+        report::value_or_file("--input", input)?;
+    }
+    let mut deployment = Deployment::of(connection, global, dev).await?;
+    let mut others = Others::of(connection, deployment.name.clone());
+    let mut since = Some(Instant::now());
+    loop {
+        if let Some(since) = since.take() {
+            let serving = serve(&mut deployment, &mut others, input.as_deref(), since);
+            tokio::select! {
+                () = serving => {}
+                _ = &mut end => break,
+            }
+        }
+        let event = tokio::select! {
+            changed = watch.changed() => Event::Changed(changed),
+            _ = &mut end => Event::End,
+            () = others.due() => Event::Look,
+        };
+        match event {
+            Event::Changed(at) => since = Some(at?),
+            Event::End => break,
+            Event::Look => others.say().await,
+        }
+    }
+    if rm {
+        remove(connection, &deployment).await?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Deploys the sources as they are and runs them. What goes wrong is said: the next change may
+/// put it right.
+async fn serve(
+    deployment: &mut Deployment<'_>,
+    others: &mut Others<'_>,
+    input: Option<&str>,
+    since: Instant,
+) {
+    let name = deployment.name.clone();
+    match deployment.serve().await {
+        Ok(Outcome::Unchanged) => return,
+        Ok(Outcome::Served) => {
+            note(&format!(
+                "Served {name} in {}",
+                report::time(since.elapsed())
+            ));
+        }
+        Ok(Outcome::Failed(reasons)) => {
+            for reason in reasons {
+                note(&format!("{name}: ERROR: {reason}"));
+            }
+            if deployment.serves() {
+                note(&format!("{name}: the version before goes on serving"));
+            }
+            return;
+        }
+        Err(error) => return note(&format!("{name}: {error:#}")),
+    }
+    if let Some(input) = input
+        && let Err(error) = try_out(deployment, others, input).await
+    {
+        note(&format!("{name}: {error:#}"));
+    }
+}
+
+/// Runs the function once and shows what came of it.
+async fn try_out(deployment: &Deployment<'_>, others: &mut Others<'_>, input: &str) -> Result<()> {
+    let command = RunCommand {
+        input: report::value_or_file("--input", input)?,
+        blocking: true,
+        ..RunCommand::default()
+    };
+    let within = deployment.global.wait_within();
+    let ran = report::run(deployment.connection, &deployment.name, command, within).await?;
+    others.knows(ran.reply.run);
+    let result = &ran.reply.result;
+    report::say_logs(&result.logs);
+    match &result.error {
+        Some(error) => report::say_error(error),
+        None => print(&pretty(&result.output)?)?,
+    }
+    note(&format!("Ran in {}", report::time(ran.took)));
+    Ok(())
+}
+
+/// Takes away what this session served, the function first, as it uses the image.
+async fn remove(connection: &Connection, deployment: &Deployment<'_>) -> Result<()> {
+    let function = deployment.serves().then(|| deployment.name.to_string());
+    let image = deployment.own_image();
+    let gone = [
+        (Kind::Function, function.as_deref()),
+        (Kind::Image, image.as_deref()),
+    ];
+    for (kind, name) in gone {
+        let Some(name) = name else { continue };
+        let delete = Command::Delete(Deletion { cascade: false });
+        connection
+            .submit(connection.key(kind, name)?, delete)
+            .await?;
+        note(&format!("Deleted {}: {name}", kind.token()));
+    }
+    Ok(())
+}

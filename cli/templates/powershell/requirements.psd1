@@ -1,0 +1,3 @@
+# Modules that the function imports, such as:
+# @{ Assert = '0.9.5' }
+@{ }
