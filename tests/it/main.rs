@@ -8,6 +8,7 @@
 mod bad_input;
 mod canary;
 mod crash;
+mod escape;
 mod functions;
 mod gateway;
 mod nats_pub;

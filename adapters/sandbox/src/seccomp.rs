@@ -152,7 +152,14 @@ fn denied() -> Result<BTreeMap<i64, Vec<Rule>>, BackendError> {
         .iter()
         .map(|&family| Condition::new(0, Length::Dword, Compare::Ne, family as u64))
         .collect::<Result<_, _>>()?;
-    rules.insert(libc::SYS_socket, vec![Rule::new(other_family)?]);
+    // The C library asks for the machine's own addresses by routing messages; the other protocols
+    // lead to firewalls, audits and the like.
+    let other_netlink = vec![
+        Condition::new(0, Length::Dword, Compare::Eq, libc::AF_NETLINK as u64)?,
+        Condition::new(2, Length::Dword, Compare::Ne, libc::NETLINK_ROUTE as u64)?,
+    ];
+    let sockets = vec![Rule::new(other_family)?, Rule::new(other_netlink)?];
+    rules.insert(libc::SYS_socket, sockets);
     let fake_typing = Condition::new(1, Length::Dword, Compare::Eq, libc::TIOCSTI)?;
     rules.insert(libc::SYS_ioctl, vec![Rule::new(vec![fake_typing])?]);
     for &(call, mode, flags) in MODES {
