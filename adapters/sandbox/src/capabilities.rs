@@ -18,7 +18,7 @@ pub struct Capabilities {
     pub proc: bool,
     /// Mounts show what root owns as the sandbox's own; not needed by an ordinary user.
     pub idmapped_mounts: bool,
-    /// Which cgroups bound memory and processes of a whole sandbox.
+    /// Which cgroups bound memory, processes and processor time of a whole sandbox.
     pub cgroup: Cgroup,
 }
 
@@ -34,6 +34,8 @@ pub enum Cgroup {
         memory: bool,
         /// The pids controller.
         pids: bool,
+        /// The cpu controller, with quotas.
+        cpu: bool,
     },
     /// The unified hierarchy.
     V2 {
@@ -41,6 +43,8 @@ pub enum Cgroup {
         memory: bool,
         /// The pids controller.
         pids: bool,
+        /// The cpu controller, with quotas.
+        cpu: bool,
     },
 }
 
@@ -60,22 +64,99 @@ impl Cgroup {
             Self::V1 { pids: true, .. } | Self::V2 { pids: true, .. }
         )
     }
+
+    /// Whether `Limits::cpu_hundredths` is kept to.
+    pub fn bounds_cpu(self) -> bool {
+        matches!(
+            self,
+            Self::V1 { cpu: true, .. } | Self::V2 { cpu: true, .. }
+        )
+    }
 }
 
 impl fmt::Display for Cgroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (version, memory, pids) = match *self {
+        let (version, has) = match *self {
             Self::None => return f.write_str("no cgroup, rlimits only"),
-            Self::V1 { memory, pids } => ("v1", memory, pids),
-            Self::V2 { memory, pids } => ("v2", memory, pids),
+            Self::V1 { memory, pids, cpu } => ("v1", [memory, pids, cpu]),
+            Self::V2 { memory, pids, cpu } => ("v2", [memory, pids, cpu]),
         };
-        let controllers = match (memory, pids) {
-            (true, true) => "memory, pids",
-            (true, false) => "memory",
-            (false, true) => "pids",
-            (false, false) => "no controllers",
+        let named = ["memory", "pids", "cpu"].into_iter().zip(has);
+        let controllers: Vec<&str> = named.filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        write!(f, "cgroup {version} ({})", controllers.join(", "))
+    }
+}
+
+/// A limit that this machine does not keep to as it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unenforced {
+    /// Which limit.
+    pub limit: Limit,
+    /// What holds instead.
+    pub instead: Instead,
+}
+
+/// A limit that needs a cgroup controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// `Limits::memory_bytes`
+    Memory,
+    /// `Limits::processes`
+    Processes,
+    /// `Limits::cpu_hundredths`
+    Cpu,
+}
+
+/// What holds in place of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// `Limits::address_space_bytes`, of each process by itself, if set.
+    AddressSpaceOfEachProcess,
+    /// An rlimit on all processes of the sandboxes' one user.
+    ProcessesOfTheSameUser,
+    /// Nothing.
+    Nothing,
+}
+
+impl Capabilities {
+    /// The limits that are not kept to here, or only in part; empty where all are.
+    pub fn unenforced(&self) -> Vec<Unenforced> {
+        let mut all = Vec::new();
+        let mut add = |limit, instead| all.push(Unenforced { limit, instead });
+        if !self.cgroup.bounds_memory() {
+            add(Limit::Memory, Instead::AddressSpaceOfEachProcess);
+        }
+        // The rlimit counts within a user namespace, and so is as good as the controller there.
+        if !self.cgroup.bounds_processes() && !self.user_namespace {
+            add(Limit::Processes, Instead::ProcessesOfTheSameUser);
+        }
+        if !self.cgroup.bounds_cpu() {
+            add(Limit::Cpu, Instead::Nothing);
+        }
+        all
+    }
+}
+
+impl fmt::Display for Unenforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, controller) = match self.limit {
+            Limit::Memory => ("memory", "memory"),
+            Limit::Processes => ("processes", "pids"),
+            Limit::Cpu => ("cpu", "cpu"),
         };
-        write!(f, "cgroup {version} ({controllers})")
+        let instead = match self.instead {
+            Instead::AddressSpaceOfEachProcess => {
+                "only the address space of each process is bounded"
+            }
+            Instead::ProcessesOfTheSameUser => "all sandboxes share one bound",
+            Instead::Nothing => "a function may take all there is",
+        };
+        write!(
+            f,
+            "{limit}: no writable cgroup with the {controller} controller; {instead}"
+        )
     }
 }
 
@@ -92,6 +173,9 @@ impl fmt::Display for Capabilities {
         }
         if self.privileged && !self.idmapped_mounts {
             f.write_str(", no id-mapped mounts")?;
+        }
+        for missing in self.unenforced() {
+            write!(f, "; not enforced: {missing}")?;
         }
         Ok(())
     }

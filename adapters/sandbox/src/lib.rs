@@ -26,7 +26,7 @@ mod spec;
 mod sys;
 mod wire;
 
-pub use capabilities::{Capabilities, Cgroup};
+pub use capabilities::{Capabilities, Cgroup, Instead, Limit, Unenforced};
 pub use child::{Signal, die_with_parent, signal};
 pub use error::Error;
 pub use helper::launcher_main;

@@ -87,6 +87,8 @@ pub struct Endpoint {
 pub struct Limits {
     /// Memory of the whole sandbox, where a cgroup can be had.
     pub memory_bytes: Option<u64>,
+    /// Hundredths of a processor, of the whole sandbox, where a cgroup can be had.
+    pub cpu_hundredths: Option<u32>,
     /// Processes and threads at one time.
     pub processes: u32,
     /// Open files of each process.
@@ -312,10 +314,11 @@ impl fmt::Display for Endpoint {
 }
 
 impl Default for Limits {
-    /// No memory limit; 64 processes, 1,024 open files, files of 1 GiB, 64 MiB of `/tmp`.
+    /// No limit of memory or processor time; 64 processes, 1,024 open files, files of 1 GiB, 64 MiB of `/tmp`.
     fn default() -> Self {
         Self {
             memory_bytes: None,
+            cpu_hundredths: None,
             processes: 64,
             open_files: 1024,
             file_bytes: 1 << 30,

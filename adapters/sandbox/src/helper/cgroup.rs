@@ -1,4 +1,5 @@
-//! Cgroups that bound memory and processes of a whole sandbox, version 1 or 2, where writable.
+//! Cgroups that bound memory, processes and processor time of a whole sandbox, version 1 or 2,
+//! where writable.
 //!
 //! They are made below the launcher's own cgroup (version 2 may need a neighbour of it, as a group
 //! with processes cannot hand controllers down), so that a limit set on Dispatch holds for them too.
@@ -13,19 +14,57 @@ use crate::{Cgroup, Limits};
 /// The name of a launcher's own directory is this, its pid namespace, and its pid.
 const PREFIX: &str = "dispatch-sandboxes-";
 
+/// The period over which a share of the processor is kept to. The kernel's own default: a shorter
+/// one costs more switches, a longer one lets a function stand still for longer.
+const CPU_PERIOD_US: u64 = 100_000;
+/// The smallest quota that the kernel takes.
+const CPU_QUOTA_US_MIN: u64 = 1000;
+
+/// One directory for each controller that can be had; version 2 has the same for all.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    memory: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    cpu: Option<PathBuf>,
+}
+
+impl Places {
+    /// Each directory once.
+    fn all(&self) -> Vec<&PathBuf> {
+        let mut all: Vec<&PathBuf> = [&self.memory, &self.pids, &self.cpu]
+            .into_iter()
+            .flatten()
+            .collect();
+        // At most three, and equal ones need not be neighbours.
+        for index in (1..all.len()).rev() {
+            if all[..index].contains(&all[index]) {
+                all.remove(index);
+            }
+        }
+        all
+    }
+
+    fn join(&self, name: &str) -> Self {
+        let below = |base: &Option<PathBuf>| base.as_ref().map(|base| base.join(name));
+        Self {
+            memory: below(&self.memory),
+            pids: below(&self.pids),
+            cpu: below(&self.cpu),
+        }
+    }
+}
+
 /// The directories below which this launcher makes the groups of its sandboxes.
 pub(crate) struct Cgroups {
     unified: bool,
-    memory: Option<PathBuf>,
-    pids: Option<PathBuf>,
+    bases: Places,
     made: u64,
 }
 
 /// The group of one sandbox; without controllers, nothing.
 pub(crate) struct Group {
     unified: bool,
-    memory: Option<PathBuf>,
-    pids: Option<PathBuf>,
+    places: Places,
     entry: Entry,
 }
 
@@ -47,13 +86,16 @@ impl Cgroups {
     pub(crate) fn find() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let (own, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
-        let memory = version_1(&own, &mounts, "memory").and_then(|dir| make_base(&dir));
-        let pids = version_1(&own, &mounts, "pids").and_then(|dir| make_base(&dir));
-        if memory.is_some() || pids.is_some() {
+        let first = |name| version_1(&own, &mounts, name).and_then(|dir| make_base(&dir));
+        let bases = Places {
+            memory: first("memory"),
+            pids: first("pids"),
+            cpu: first("cpu").filter(|base| has_quota(base)),
+        };
+        if !bases.all().is_empty() {
             return Self {
                 unified: false,
-                memory,
-                pids,
+                bases,
                 made: 0,
             };
         }
@@ -68,8 +110,11 @@ impl Cgroups {
         };
         Self {
             unified: true,
-            memory: has("memory"),
-            pids: has("pids"),
+            bases: Places {
+                memory: has("memory"),
+                pids: has("pids"),
+                cpu: has("cpu"),
+            },
             made: 0,
         }
     }
@@ -78,31 +123,33 @@ impl Cgroups {
     pub(crate) fn none() -> Self {
         Self {
             unified: false,
-            memory: None,
-            pids: None,
+            bases: Places::default(),
             made: 0,
         }
     }
 
     /// What there is, in public words.
     pub(crate) fn kind(&self) -> Cgroup {
-        let (memory, pids) = (self.memory.is_some(), self.pids.is_some());
-        match (memory || pids, self.unified) {
+        let Places { memory, pids, cpu } = &self.bases;
+        let (memory, pids, cpu) = (memory.is_some(), pids.is_some(), cpu.is_some());
+        match (memory || pids || cpu, self.unified) {
             (false, _) => Cgroup::None,
-            (true, false) => Cgroup::V1 { memory, pids },
-            (true, true) => Cgroup::V2 { memory, pids },
+            (true, false) => Cgroup::V1 { memory, pids, cpu },
+            (true, true) => Cgroup::V2 { memory, pids, cpu },
         }
     }
 
     /// Makes the group of one sandbox.
     pub(crate) fn create(&mut self, limits: &Limits) -> io::Result<Group> {
         self.made += 1;
-        let name = self.made.to_string();
-        let below = |base: &Option<PathBuf>| base.as_ref().map(|base| base.join(&name));
+        let mut places = self.bases.join(&self.made.to_string());
+        if limits.cpu_hundredths.is_none() && !self.unified {
+            // A directory less to make, enter and remove.
+            places.cpu = None;
+        }
         let mut group = Group {
             unified: self.unified,
-            memory: below(&self.memory),
-            pids: below(&self.pids),
+            places,
             entry: Entry::None,
         };
         let mut made = group.make(limits);
@@ -119,7 +166,7 @@ impl Cgroups {
     }
 
     fn make_bases_again(&self) -> io::Result<()> {
-        for base in [&self.memory, &self.pids].into_iter().flatten() {
+        for base in self.bases.all() {
             match fs::create_dir(base) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ if self.unified => hand_down(base),
@@ -131,7 +178,7 @@ impl Cgroups {
 
     /// Removes the launcher's own directories; those of its sandboxes must be gone.
     pub(crate) fn remove(&self) {
-        for base in [&self.memory, &self.pids].into_iter().flatten() {
+        for base in self.bases.all() {
             // One that is left is found by the next launcher, see `make_base`.
             let _ = fs::remove_dir(base);
         }
@@ -140,10 +187,10 @@ impl Cgroups {
 
 impl Group {
     fn make(&mut self, limits: &Limits) -> io::Result<()> {
-        for dir in self.directories() {
+        for dir in self.places.all() {
             fs::create_dir(dir)?;
         }
-        if let (Some(dir), Some(bytes)) = (&self.memory, limits.memory_bytes) {
+        if let (Some(dir), Some(bytes)) = (&self.places.memory, limits.memory_bytes) {
             if self.unified {
                 fs::write(dir.join("memory.max"), bytes.to_string())?;
                 write_if_there(&dir.join("memory.swap.max"), "0")?;
@@ -152,7 +199,16 @@ impl Group {
                 write_if_there(&dir.join("memory.memsw.limit_in_bytes"), &bytes.to_string())?;
             }
         }
-        if let Some(dir) = &self.pids {
+        if let (Some(dir), Some(share)) = (&self.places.cpu, limits.cpu_hundredths) {
+            let quota = (u64::from(share) * CPU_PERIOD_US / 100).max(CPU_QUOTA_US_MIN);
+            if self.unified {
+                fs::write(dir.join("cpu.max"), format!("{quota} {CPU_PERIOD_US}"))?;
+            } else {
+                fs::write(dir.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
+                fs::write(dir.join("cpu.cfs_quota_us"), quota.to_string())?;
+            }
+        }
+        if let Some(dir) = &self.places.pids {
             // One more, for the sandbox's first process.
             fs::write(dir.join("pids.max"), (limits.processes + 1).to_string())?;
         }
@@ -161,22 +217,18 @@ impl Group {
     }
 
     fn open_entry(&self) -> io::Result<Entry> {
-        let mut directories = self.directories();
+        let directories = self.places.all();
         if self.unified {
             return directories
-                .next()
+                .first()
                 .map_or(Ok(Entry::None), |d| Ok(Entry::Clone(File::open(d)?)));
         }
         let open = |dir: &PathBuf| File::options().write(true).open(dir.join("tasks"));
         directories
+            .into_iter()
             .map(open)
             .collect::<Result<_, _>>()
             .map(Entry::Move)
-    }
-
-    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
-        let second = self.pids.as_ref().filter(|_| self.pids != self.memory);
-        self.memory.iter().chain(second)
     }
 
     /// The group to be cloned into, of version 2.
@@ -208,6 +260,7 @@ impl Group {
             "memory.oom_control"
         };
         let text = self
+            .places
             .memory
             .as_ref()
             .and_then(|dir| fs::read_to_string(dir.join(file)).ok());
@@ -217,12 +270,25 @@ impl Group {
 
     /// Removes the group; `false` when that has to be tried again.
     pub(crate) fn remove(&self) -> bool {
-        self.directories()
+        self.places
+            .all()
+            .into_iter()
             .fold(true, |all, dir| match fs::remove_dir(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => false,
                 _ => all,
             })
     }
+}
+
+/// Whether shares of the processor can be bounded here; not every kernel was built for it.
+fn has_quota(base: &Path) -> bool {
+    let quota = File::options()
+        .write(true)
+        .open(base.join("cpu.cfs_quota_us"));
+    if quota.is_err() {
+        let _ = fs::remove_dir(base);
+    }
+    quota.is_ok()
 }
 
 fn write_if_there(file: &Path, text: &str) -> io::Result<()> {
@@ -326,7 +392,7 @@ fn make_unified_base(root: &Path, own: &Path) -> Option<PathBuf> {
             let controllers = fs::read_to_string(dir.join("cgroup.subtree_control")).ok()?;
             if !controllers
                 .split_whitespace()
-                .any(|word| matches!(word, "memory" | "pids"))
+                .any(|word| matches!(word, "memory" | "pids" | "cpu"))
             {
                 return None;
             }
@@ -338,7 +404,7 @@ fn make_unified_base(root: &Path, own: &Path) -> Option<PathBuf> {
 
 /// Asks for each controller by itself, as a list is refused whole.
 fn hand_down(dir: &Path) {
-    for controller in ["+memory", "+pids"] {
+    for controller in ["+memory", "+pids", "+cpu"] {
         // Refused in a group that has processes; then a group above it is tried.
         let _ = write_if_there(&dir.join("cgroup.subtree_control"), controller);
     }
@@ -397,8 +463,10 @@ mod tests {
         let base = dir.path().join("own");
         let mut cgroups = Cgroups {
             unified: true,
-            memory: None,
-            pids: Some(base.clone()),
+            bases: Places {
+                pids: Some(base.clone()),
+                ..Places::default()
+            },
             made: 0,
         };
         let limits = crate::Limits::default();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use adapter_sandbox::Cgroup;
+use adapter_sandbox::{Cgroup, Limit};
 
 use crate::support::{count_marked, finish, launcher, marker, printed, python, run, wait_until};
 
@@ -28,6 +28,32 @@ fn a_memory_bomb_ends_alone() {
         "the neighbour lives"
     );
     assert_eq!(printed(&python("print(1)")), "1\n", "the launcher lives");
+}
+
+/// Burns a second of the clock, and prints what it had of the processor.
+const BURN: &str = "
+import time
+end = time.monotonic() + 1
+while time.monotonic() < end: pass
+print(time.process_time())
+";
+
+#[test]
+fn processor_time_is_bounded_for_the_whole_sandbox_or_said_not_to_be() {
+    let capabilities = launcher().capabilities();
+    let told = capabilities.unenforced();
+    let mut spec = python(BURN);
+    spec.limits.cpu_hundredths = Some(20);
+    let had: f64 = printed(&spec).trim().parse().unwrap();
+    if capabilities.cgroup.bounds_cpu() {
+        // A fifth, and what one more period lends.
+        assert!(had < 0.4, "{had} s of processor in one second");
+        assert!(told.iter().all(|missing| missing.limit != Limit::Cpu));
+    } else {
+        assert!(told.iter().any(|missing| missing.limit == Limit::Cpu));
+        let said = "cpu: no writable cgroup with the cpu controller";
+        assert!(capabilities.to_string().contains(said), "{capabilities}");
+    }
 }
 
 #[test]
