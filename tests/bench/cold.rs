@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapter_functions::{
-    Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source,
+    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Scale,
+    Source,
 };
 use adapter_kit::MemoryBlobs;
 use anyhow::{Context as _, Result, bail};
@@ -46,6 +47,8 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
                 context: json!({}),
                 input: json!({ "n": number }),
                 deadline: None,
+                patient: false,
+                lines: None,
             };
             let completion = functions.call(&id, call).await;
             let took = since.elapsed();
@@ -78,6 +81,9 @@ fn revision(id: String, language: Language, file: &str, text: &str) -> Revision 
         schema_out: None,
         timeout_ms: 0,
         limits: None,
+        output_bytes: None,
+        scale: Scale::default(),
+        isolation: Isolation::Shared,
         network: NetworkPolicy::None,
         endpoints: Vec::new(),
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_functions::{
-    Call, Config, Functions, Language, LauncherConfig, NetworkPolicy, Revision, Source,
+    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Scale,
+    Source,
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
@@ -120,6 +121,9 @@ fn revision(subject: &Subject, number: usize) -> Revision {
         schema_out: None,
         timeout_ms: 30_000,
         limits: None,
+        output_bytes: None,
+        scale: Scale::default(),
+        isolation: Isolation::Shared,
         network: NetworkPolicy::None,
         endpoints: Vec::new(),
     }
@@ -132,6 +136,8 @@ fn call() -> Call {
         context: json!({"secrets": {"password": "OpenSesame"}}),
         input: json!({"name": "Jon", "place": "Winterfell"}),
         deadline: None,
+        patient: false,
+        lines: None,
     }
 }
 

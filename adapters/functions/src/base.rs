@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::floor::Floor;
+use crate::floor::{Floor, Need};
 use crate::language::{BaseImage, Language};
 use crate::pack::fill;
 
@@ -155,7 +155,7 @@ async fn prove(
     let reach = network(NetworkPolicy::None, &[]);
     let blueprint = Blueprint::new(&base, packs, None, config.limits.clone(), reach);
     let worker = floor
-        .start(&blueprint)
+        .start(&blueprint, Need::Call { have: 0 })
         .await
         .map_err(|failure| failure.reason)?;
     if worker.version == base.version {

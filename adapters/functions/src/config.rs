@@ -73,9 +73,10 @@ impl fmt::Debug for Config {
 /// How many workers there may be, and how long they stay.
 #[derive(Debug, Clone)]
 pub struct Pools {
-    /// The most workers of one function.
+    /// The most workers of one function that does not say itself.
     pub workers_max: usize,
-    /// How many calls of one function may wait for a worker; more are refused.
+    /// How many calls of one function may wait for a worker; more are refused, of those for whose
+    /// answers somebody waits.
     pub waiters_max: usize,
     /// Pre-started workers for each combination of image, network and limits in use.
     pub stems: usize,
@@ -90,12 +91,14 @@ pub struct Pools {
 }
 
 impl Default for Pools {
-    /// 16 workers of a function, 4,096 waiting calls, one stem, ten minutes idle, 2 GiB, an hour
+    /// 16 workers of a function, 384 waiting calls, one stem, ten minutes idle, 2 GiB, an hour
     /// for a call and a minute for loading.
     fn default() -> Self {
         Self {
             workers_max: 16,
-            waiters_max: 4096,
+            // Less than a node takes from the queue at once, so that one function's callers leave
+            // room for another's.
+            waiters_max: 384,
             stems: 1,
             idle_ttl: Duration::from_secs(600),
             memory_budget_bytes: 2 << 30,
@@ -128,6 +131,7 @@ impl Default for Builds {
 fn default_limits() -> Limits {
     Limits {
         memory_bytes: Some(512 << 20),
+        cpu_hundredths: None,
         processes: 64,
         open_files: 1024,
         file_bytes: 256 << 20,

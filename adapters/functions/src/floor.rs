@@ -5,17 +5,17 @@
 //! blueprint that some loaded function uses; taking one orders the next.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use adapter_sandbox::Launcher;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blueprint::Blueprint;
+use crate::budget::{Budget, FOR_A_STEM, Permit};
 use crate::config::Pools;
 use crate::error::Failure;
 use crate::language::Language;
@@ -31,6 +31,18 @@ const RESERVE_MAX: Duration = Duration::from_secs(30);
 /// The budget is kept in permits of this many bytes.
 const PERMIT_BYTES: u64 = 1 << 20;
 
+/// What a worker is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// A call waits for it, of a function that has so many workers.
+    Call {
+        /// Without the wanted one.
+        have: usize,
+    },
+    /// To have one more ready, if there is room.
+    Spare,
+}
+
 /// The shared ground of all pools.
 #[derive(Debug)]
 pub(crate) struct Floor {
@@ -39,9 +51,7 @@ pub(crate) struct Floor {
     pub(crate) tasks: TaskTracker,
     pub(crate) reaper: Reaper,
     pub(crate) closing: CancellationToken,
-    budget: Arc<Semaphore>,
-    /// Starts that wait for memory; while there are any, nobody keeps an idle worker.
-    starved: AtomicUsize,
+    budget: Arc<Budget>,
     start_us: AtomicU64,
     shut: AtomicBool,
     stems: Mutex<HashMap<String, Stems>>,
@@ -62,8 +72,8 @@ impl Floor {
         settings: Pools,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        let permits = usize::try_from(settings.memory_budget_bytes / PERMIT_BYTES);
-        let permits = permits.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let permits = u32::try_from(settings.memory_budget_bytes / PERMIT_BYTES);
+        let budget = Budget::new(permits.unwrap_or(u32::MAX));
         Self {
             launcher,
             settings,
@@ -73,8 +83,7 @@ impl Floor {
                 runtime,
             },
             closing: CancellationToken::new(),
-            budget: Arc::new(Semaphore::new(permits)),
-            starved: AtomicUsize::new(0),
+            budget: Arc::new(budget),
             start_us: AtomicU64::new(0),
             shut: AtomicBool::new(false),
             stems: Mutex::default(),
@@ -95,6 +104,7 @@ impl Floor {
     pub(crate) async fn hire(
         self: &Arc<Self>,
         blueprint: &Arc<Blueprint>,
+        need: Need,
     ) -> Result<Worker, Failure> {
         let ready = loop {
             let stem = self
@@ -113,21 +123,23 @@ impl Floor {
         self.restock(blueprint, REFILL_DELAY);
         match ready {
             Some(stem) => Ok(stem),
-            None => self.start(blueprint).await,
+            None => self.start(blueprint, need).await,
         }
     }
 
     /// Starts a generic worker, once there is memory for it.
-    pub(crate) async fn start(&self, blueprint: &Blueprint) -> Result<Worker, Failure> {
-        let permit = self.reserve(blueprint.language).await?;
+    pub(crate) async fn start(&self, blueprint: &Blueprint, need: Need) -> Result<Worker, Failure> {
+        let permit = match need {
+            Need::Call { have } => self.reserve(blueprint.language, have).await?,
+            Need::Spare => {
+                let permit = self.reserve_spare(blueprint.language).await;
+                permit.ok_or_else(|| self.full())?
+            }
+        };
         self.start_with(blueprint, permit).await
     }
 
-    async fn start_with(
-        &self,
-        blueprint: &Blueprint,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Worker, Failure> {
+    async fn start_with(&self, blueprint: &Blueprint, permit: Permit) -> Result<Worker, Failure> {
         let launcher = self.launcher.clone();
         let begun = Instant::now();
         let worker = Worker::start(launcher, blueprint, Some(permit), self.reaper.clone()).await;
@@ -136,36 +148,33 @@ impl Floor {
         worker
     }
 
-    async fn reserve(&self, language: Language) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn reserve(&self, language: Language, have: usize) -> Result<Permit, Failure> {
+        let closed = || Failure::now("this node is shutting down");
         if self.shut.load(Ordering::Acquire) {
-            return Err(Failure::now("this node is shutting down"));
+            return Err(closed());
         }
-        if let Some(permit) = self.reserve_now(language) {
+        if let Some(permit) = self.budget.take_now(permits(language)) {
             return Ok(permit);
         }
-        self.starved.fetch_add(1, Ordering::AcqRel);
-        let _fed = Fed(&self.starved);
+        let mut place = self.budget.queue(permits(language), have);
         let end = Instant::now() + RESERVE_MAX;
         // Given-up workers free their share when they are reaped, and one may not be enough.
         while Instant::now() < end {
             self.evict();
-            let freed = Arc::clone(&self.budget).acquire_many_owned(permits(language));
-            match tokio::time::timeout(EVICT_EVERY, freed).await {
-                Ok(Ok(permit)) => return Ok(permit),
-                Ok(Err(_)) => return Err(Failure::now("this node is shutting down")),
+            match tokio::time::timeout(EVICT_EVERY, place.permit()).await {
+                Ok(Some(permit)) => return Ok(permit),
+                Ok(None) => return Err(closed()),
                 Err(_) => {}
             }
         }
-        let budget = self.settings.memory_budget_bytes >> 20;
-        Err(Failure::now(format!(
-            "this node's workers already take all of their {budget} MiB"
-        )))
+        Err(self.full())
     }
 
-    fn reserve_now(&self, language: Language) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.budget)
-            .try_acquire_many_owned(permits(language))
-            .ok()
+    fn full(&self) -> Failure {
+        let budget = self.settings.memory_budget_bytes >> 20;
+        Failure::now(format!(
+            "this node's workers already take all of their {budget} MiB"
+        ))
     }
 
     /// What starting a worker took the last time.
@@ -173,9 +182,9 @@ impl Floor {
         Duration::from_micros(self.start_us.load(Ordering::Relaxed))
     }
 
-    /// Whether some start waits for memory, so that idle workers are to be given up.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Relaxed) > 0
+    /// The fewest workers that a function has which waits for memory, if any does.
+    pub(crate) fn neediest(&self) -> Option<usize> {
+        self.budget.neediest()
     }
 
     /// Gives up the stems, and the worker that was idle for the longest time.
@@ -186,29 +195,41 @@ impl Floor {
         self.evict_idle();
     }
 
+    /// Ends the worker that was idle for the longest time; one that its function always wants to
+    /// have only when another function has none at all.
     fn evict_idle(&self) {
         let pools: Vec<Arc<Pool>> = self.pools().values().cloned().collect();
-        let idle = pools
-            .iter()
-            .filter_map(|pool| pool.idle_since().map(|since| (since, pool)));
-        if let Some((_, pool)) = idle.min_by_key(|(since, _)| *since) {
+        let oldest = |spare: bool| {
+            let idle = pools
+                .iter()
+                .filter_map(|pool| pool.idle_since(spare).map(|since| (since, pool)));
+            idle.min_by_key(|(since, _)| *since).map(|(_, pool)| pool)
+        };
+        let last_resort = || {
+            (self.neediest() == Some(0))
+                .then(|| oldest(false))
+                .flatten()
+        };
+        if let Some(pool) = oldest(true).or_else(last_resort) {
             pool.evict_oldest();
         }
     }
 
-    /// Memory for a stem: what nobody waits for, or else the place of the worker that was idle for
-    /// the longest time. Its function is a stem away from its next call; without stems it and
-    /// every other would be a whole cold start away.
-    async fn reserve_for_stem(&self, language: Language) -> Option<OwnedSemaphorePermit> {
-        if self.is_starved() || self.closing.is_cancelled() {
+    /// Memory for a worker that no call waits for: what nobody else wants, or the place of the
+    /// worker that was idle for the longest time. Its function is a stem away from its next call;
+    /// without stems it and every other would be a whole cold start away.
+    async fn reserve_spare(&self, language: Language) -> Option<Permit> {
+        if self.neediest().is_some() || self.closing.is_cancelled() {
             return None;
         }
-        if let Some(permit) = self.reserve_now(language) {
+        if let Some(permit) = self.budget.take_now(permits(language)) {
             return Some(permit);
         }
         self.evict_idle();
-        let freed = Arc::clone(&self.budget).acquire_many_owned(permits(language));
-        tokio::time::timeout(EVICT_EVERY, freed).await.ok()?.ok()
+        let mut place = self.budget.queue(permits(language), FOR_A_STEM);
+        tokio::time::timeout(EVICT_EVERY, place.permit())
+            .await
+            .ok()?
     }
 
     /// Keeps stems for a blueprint from now on, until as many `forget` as `keep` it.
@@ -256,7 +277,7 @@ impl Floor {
     }
 
     async fn stock(&self, blueprint: &Blueprint) {
-        let started = match self.reserve_for_stem(blueprint.language).await {
+        let started = match self.reserve_spare(blueprint.language).await {
             Some(permit) => Some(self.start_with(blueprint, permit).await),
             None => None,
         };
@@ -283,7 +304,7 @@ impl Floor {
 
     /// What the budget has given out.
     pub(crate) fn reserved_bytes(&self) -> u64 {
-        let free = self.budget.available_permits() as u64 * PERMIT_BYTES;
+        let free = u64::from(self.budget.free()) * PERMIT_BYTES;
         self.settings.memory_budget_bytes.saturating_sub(free)
     }
 
@@ -298,13 +319,4 @@ impl Floor {
 
 fn permits(language: Language) -> u32 {
     u32::try_from(language.worker_bytes() / PERMIT_BYTES).expect("a pack is refused otherwise")
-}
-
-/// Counts a starved start out again, also when its caller gave up.
-struct Fed<'a>(&'a AtomicUsize);
-
-impl Drop for Fed<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

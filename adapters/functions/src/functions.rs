@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use adapter_sandbox::{Capabilities, Launcher};
+use adapter_sandbox::{Capabilities, Launcher, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::base;
 use crate::blueprint::{Blueprint, network};
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
-use crate::floor::Floor;
+use crate::floor::{Floor, Need};
 use crate::language::{BaseImage, Language};
 use crate::layers::{Layer, LayerSpec, Layers, write_whole};
+use crate::logs::KEPT_BYTES;
 use crate::pool::Pool;
 use crate::revision::{Prepared, Revision};
 use crate::run::{Call, Completion, run};
@@ -72,6 +73,9 @@ impl Functions {
     /// `Launcher` when this machine allows no sandbox, `State` when the directory cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let launcher = Launcher::start(config.launcher.clone()).map_err(Error::Launcher)?;
+        for missing in launcher.capabilities().unenforced() {
+            tracing::warn!(limit = ?missing.limit, why = %missing, "a limit of functions is not enforced on this machine");
+        }
         if let Some(folder) = &config.packs {
             add_packs(folder)?;
         }
@@ -168,7 +172,7 @@ impl Functions {
         }
         let floor = &self.inner.floor;
         let prepared = self.prepare(revision).await?;
-        let first = prepared.hire(floor).await?;
+        let first = prepared.hire(floor, Need::Call { have: 0 }).await?;
         let blueprint = Arc::clone(&prepared.blueprint);
         let id = prepared.id.clone();
         let pool = Arc::new(Pool::new(prepared, Arc::clone(floor), first));
@@ -177,9 +181,10 @@ impl Functions {
             if pools.contains_key(&id) {
                 return Ok(()); // loaded twice at the same time; one is enough
             }
-            pools.insert(id, pool);
+            pools.insert(id, Arc::clone(&pool));
         }
         floor.keep(&blueprint);
+        pool.scale();
         Ok(())
     }
 
@@ -208,6 +213,7 @@ impl Functions {
         let limits = revision
             .limits
             .unwrap_or_else(|| inner.config.limits.clone());
+        let limits = bound_address_space(language, limits);
         let reach = network(revision.network, &revision.endpoints);
         let has_layer = layer.is_some();
         let blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
@@ -219,6 +225,9 @@ impl Functions {
             schema_in,
             schema_out,
             timeout_ms: revision.timeout_ms,
+            output_bytes: revision.output_bytes.unwrap_or(KEPT_BYTES),
+            scale: revision.scale,
+            isolation: revision.isolation,
             code: OnceLock::new(),
         })
     }
@@ -274,6 +283,13 @@ impl Functions {
         stats
     }
 
+    /// The first processes of the workers that wait for a call, as the host numbers them.
+    #[must_use]
+    pub fn idle_pids(&self) -> Vec<u32> {
+        let pools: Vec<Arc<Pool>> = self.inner.floor.pools().values().cloned().collect();
+        pools.iter().flat_map(|pool| pool.count().2).collect()
+    }
+
     /// Takes no more calls, waits for those under way, and ends every worker. Whether all of it
     /// was done within `drain`; what was not is killed.
     pub async fn shutdown(&self, drain: Duration) -> bool {
@@ -293,6 +309,17 @@ impl Functions {
         }
         graceful
     }
+}
+
+/// Where there is no cgroup, a language that can do with little address space has that bounded in
+/// place of its memory; some interpreters reserve gigabytes that they never use.
+fn bound_address_space(language: Language, mut limits: Limits) -> Limits {
+    let beside = language.manifest().worker.address_space;
+    if let (Some(beside), None) = (beside, limits.address_space_bytes) {
+        let bound = limits.memory_bytes.map(|bytes| bytes + (beside << 20));
+        limits.address_space_bytes = bound;
+    }
+    limits
 }
 
 fn write_packs(folder: &std::path::Path) -> Result<(), Error> {

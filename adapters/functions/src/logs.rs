@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Kept of each stream of a run: half from its beginning, half from its end. Both streams and the
-/// output have to fit into one message of 1 MiB.
-const KEPT_BYTES: usize = 1 << 18;
-const HALF: usize = KEPT_BYTES / 2;
+use crate::live::Live;
+
+/// Kept of each stream of a run that sets no bound: half from its beginning, half from its end.
+/// Both streams and the output have to fit into one message of 1 MiB.
+pub(crate) const KEPT_BYTES: usize = 1 << 18;
+/// The most that a function may set, for the same reason.
+pub(crate) const KEPT_BYTES_MAX: usize = 400 << 10;
 
 /// The lines that a run printed, in the shape that Dispatch's API shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,34 +19,59 @@ pub struct Logs {
     pub stderr: Vec<String>,
 }
 
-/// One stream while the run goes on. However much is printed, it holds a little over 256 KiB.
-#[derive(Debug, Default)]
+/// One stream while the run goes on. However much is printed, it holds little more than its bound.
+#[derive(Debug)]
 pub(crate) struct Capture {
     head: Vec<u8>,
     tail: Vec<u8>,
     dropped: usize,
+    half: usize,
+    live: Option<Live>,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self::new(KEPT_BYTES, None)
+    }
 }
 
 impl Capture {
+    /// Keeps up to `kept_bytes`, and tells `live` of each line at once.
+    pub(crate) fn new(kept_bytes: usize, live: Option<Live>) -> Self {
+        Self {
+            head: Vec::new(),
+            tail: Vec::new(),
+            dropped: 0,
+            half: kept_bytes.min(KEPT_BYTES_MAX) / 2,
+            live,
+        }
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let fits = bytes.len().min(HALF - self.head.len());
+        if let Some(live) = &mut self.live {
+            live.push(bytes);
+        }
+        let fits = bytes.len().min(self.half - self.head.len());
         let (head, rest) = bytes.split_at(fits);
         self.head.extend_from_slice(head);
         self.tail.extend_from_slice(rest);
         // Cut only now and then, so that each byte is moved once on average.
-        if self.tail.len() > 2 * HALF {
+        if self.tail.len() > 2 * self.half {
             self.cut();
         }
     }
 
     fn cut(&mut self) {
-        let excess = self.tail.len().saturating_sub(HALF);
+        let excess = self.tail.len().saturating_sub(self.half);
         self.tail.drain(..excess);
         self.dropped += excess;
     }
 
     /// The lines; where bytes were dropped, a line that says how many stands in their place.
     pub(crate) fn into_lines(mut self) -> Vec<String> {
+        if let Some(live) = self.live.take() {
+            live.finish();
+        }
         self.cut();
         if self.dropped == 0 {
             self.head.append(&mut self.tail);
@@ -106,7 +134,7 @@ mod tests {
             capture.push(&[b'x'; 100_000]);
         }
         capture.push(b"\nlast\n");
-        assert!(capture.head.len() + capture.tail.len() <= 3 * HALF);
+        assert!(capture.head.len() + capture.tail.len() <= 3 * KEPT_BYTES / 2);
         let lines = capture.into_lines();
         assert_eq!(lines.first().map(String::as_str), Some("first"));
         assert_eq!(lines.last().map(String::as_str), Some("last"));
@@ -114,6 +142,18 @@ mod tests {
         assert!(kept <= KEPT_BYTES + 100, "{kept}");
         let dropped = 10_000_012 - KEPT_BYTES;
         assert!(lines.contains(&format!("[truncated: {dropped} bytes are left out here]")));
+    }
+
+    #[test]
+    fn a_bound_of_ones_own_is_kept_to() {
+        let mut capture = Capture::new(1024, None);
+        for n in 0..1000 {
+            capture.push(format!("line {n}\n").as_bytes());
+        }
+        let lines = capture.into_lines();
+        let kept: usize = lines.iter().map(String::len).sum();
+        assert!(kept <= 1024 + 50, "{kept}");
+        assert!(lines.iter().any(|line| line.starts_with("[truncated: ")));
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(crate) struct WorkerFacts {
     pub(crate) memory_arguments: Vec<String>,
     /// What a worker is expected to take, for the memory budget.
     pub(crate) megabytes: u64,
+    /// Megabytes of address space that it needs beside its memory, if it can do with a bound.
+    #[serde(default)]
+    pub(crate) address_space: Option<u64>,
     #[serde(default)]
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) prepare: Option<Prepare>,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Failure;
-use crate::floor::Floor;
+use crate::floor::{Floor, Need};
 use crate::revision::Prepared;
 use crate::worker::Worker;
 
@@ -21,6 +21,8 @@ use crate::worker::Worker;
 /// these bounds: on a busy machine starting takes longer, and one more worker helps less.
 const PATIENCE_MIN: Duration = Duration::from_millis(5);
 const PATIENCE_MAX: Duration = Duration::from_millis(100);
+/// Wait before a worker that is only to be kept ready is started again after it did not start.
+const REST: Duration = Duration::from_secs(5);
 
 /// The pool of one loaded revision.
 #[derive(Debug)]
@@ -28,6 +30,11 @@ pub(crate) struct Pool {
     pub(crate) revision: Prepared,
     floor: Arc<Floor>,
     processors: usize,
+    /// Kept even when nobody calls.
+    min: usize,
+    /// Never more.
+    max: usize,
+    idle_ttl: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -38,6 +45,8 @@ struct Inner {
     /// Idle, leased and starting workers.
     live: usize,
     starting: bool,
+    /// A worker that no call waited for did not start; until then it is not tried again.
+    rest_until: Option<Instant>,
     retired: bool,
 }
 
@@ -76,10 +85,14 @@ impl Pool {
             ..Inner::default()
         };
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let max = revision.scale.max.unwrap_or(floor.settings.workers_max);
         Self {
+            processors,
+            min: revision.scale.min.min(max),
+            max: max.max(1),
+            idle_ttl: revision.scale.idle.unwrap_or(floor.settings.idle_ttl),
             revision,
             floor,
-            processors,
             inner: Mutex::new(inner),
         }
     }
@@ -89,8 +102,13 @@ impl Pool {
     }
 
     /// A worker of this revision: the one idle for the shortest time, or the first to come free.
-    pub(crate) async fn lease(self: &Arc<Self>, deadline: Instant) -> Result<Lease, NoWorker> {
-        let mut waiting = match self.idle_or_wait()? {
+    /// Whoever is `patient` waits however many others do.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        deadline: Instant,
+        patient: bool,
+    ) -> Result<Lease, NoWorker> {
+        let mut waiting = match self.idle_or_wait(patient)? {
             Ok(lease) => return Ok(lease),
             Err(waiting) => waiting,
         };
@@ -115,6 +133,7 @@ impl Pool {
 
     fn idle_or_wait(
         self: &Arc<Self>,
+        patient: bool,
     ) -> Result<Result<Lease, oneshot::Receiver<Result<Lease, Failure>>>, NoWorker> {
         loop {
             let popped = {
@@ -122,10 +141,11 @@ impl Pool {
                 match inner.idle.pop() {
                     Some((worker, _)) => worker,
                     None => {
-                        if inner.waiters.len() >= self.floor.settings.waiters_max {
+                        let most = self.floor.settings.waiters_max;
+                        if !patient && inner.waiters.len() >= most {
                             inner.waiters.retain(|waiter| !waiter.sender.is_closed());
                         }
-                        if inner.waiters.len() >= self.floor.settings.waiters_max {
+                        if !patient && inner.waiters.len() >= most {
                             return Err(NoWorker::Crowded(inner.waiters.len()));
                         }
                         let (sender, receiver) = oneshot::channel();
@@ -154,53 +174,66 @@ impl Pool {
         (2 * self.floor.start_cost()).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
-    /// Starts one more worker if calls wait and none is starting: one at a time, so that a burst
-    /// of calls does not become a burst of processes. Beyond one for each processor it takes a
-    /// call that has waited for some time.
-    fn scale(self: &Arc<Self>) {
-        {
+    /// Starts one more worker if one is wanted and none is starting: one at a time, so that a
+    /// burst of calls does not become a burst of processes.
+    pub(crate) fn scale(self: &Arc<Self>) {
+        let need = {
             let mut inner = self.inner();
-            let Some(oldest) = inner.waiters.front() else {
+            let Some(need) = self.need(&inner) else {
                 return;
             };
-            let most = self.floor.settings.workers_max;
-            let patient = oldest.since.elapsed() < self.patience();
-            let most = if patient {
-                self.processors.min(most)
-            } else {
-                most
-            };
-            if inner.starting || inner.live >= most {
-                return;
-            }
             inner.starting = true;
             inner.live += 1;
-        }
-        self.start();
+            need
+        };
+        self.start(need);
     }
 
-    fn start(self: &Arc<Self>) {
+    /// What one more worker is wanted for. Beyond one for each processor it takes a call that has
+    /// waited for some time.
+    fn need(&self, inner: &Inner) -> Option<Need> {
+        if inner.starting || inner.live >= self.max {
+            return None;
+        }
+        if let Some(oldest) = inner.waiters.front() {
+            let patient = oldest.since.elapsed() < self.patience();
+            if inner.live < self.processors || !patient {
+                return Some(Need::Call { have: inner.live });
+            }
+        }
+        let rested = inner.rest_until.is_none_or(|until| until <= Instant::now());
+        (inner.live < self.min && !inner.retired && rested).then_some(Need::Spare)
+    }
+
+    fn start(self: &Arc<Self>, need: Need) {
         let pool = Arc::clone(self);
         self.floor.tasks.spawn(async move {
-            let hired = pool.revision.hire(&pool.floor).await;
+            let begun = Instant::now();
+            let hired = pool.revision.hire(&pool.floor, need).await;
             pool.inner().starting = false;
             match hired {
-                Ok(worker) => drop(Lease {
-                    pool: Arc::clone(&pool),
-                    worker: Some(worker),
-                }),
-                Err(failure) => pool.not_started(&failure),
+                Ok(mut worker) => {
+                    worker.hired = Some(begun.elapsed());
+                    drop(Lease {
+                        pool: Arc::clone(&pool),
+                        worker: Some(worker),
+                    });
+                }
+                Err(failure) => pool.not_started(&failure, need),
             }
             pool.scale();
         });
     }
 
-    fn not_started(&self, failure: &Failure) {
+    fn not_started(&self, failure: &Failure, need: Need) {
         tracing::warn!(revision = %self.revision.id, error = %failure, "a worker did not start");
         let mut inner = self.inner();
         inner.live -= 1;
+        if matches!(need, Need::Spare) {
+            inner.rest_until = Some(Instant::now() + REST);
+        }
         // With no other worker to wait for, waiting on would end in a misleading timeout.
-        if inner.live == 0 {
+        if inner.live == 0 && matches!(need, Need::Call { .. }) {
             for waiter in inner.waiters.drain(..) {
                 let _ = waiter.sender.send(Err(failure.clone()));
             }
@@ -215,17 +248,29 @@ impl Pool {
         if unfit || (inner.retired && inner.waiters.is_empty()) {
             inner.live -= 1;
             // A worker that broke is replaced at once, so that the next call finds one warm.
-            let wanted = !inner.waiters.is_empty() || (inner.live == 0 && !inner.retired);
-            let replace = wanted && !inner.starting;
-            if replace {
+            let keep = inner.live < self.min.max(1) && !inner.retired;
+            let need = if inner.starting {
+                None
+            } else if !inner.waiters.is_empty() {
+                Some(Need::Call { have: inner.live })
+            } else {
+                keep.then_some(Need::Spare)
+            };
+            if need.is_some() {
                 inner.starting = true;
                 inner.live += 1;
             }
             drop(inner);
             drop(worker);
-            if replace {
-                self.start();
+            if let Some(need) = need {
+                self.start(need);
             }
+            return;
+        }
+        if self.owes(inner.live) {
+            inner.live -= 1;
+            drop(inner);
+            drop(worker);
             return;
         }
         while let Some(waiter) = inner.waiters.pop_front() {
@@ -240,7 +285,7 @@ impl Pool {
                 Err(Err(_)) => unreachable!("a lease was sent"),
             }
         }
-        if self.floor.is_starved() {
+        if self.floor.neediest().is_some() && !self.keeps(&inner) {
             inner.live -= 1;
         } else if let Some(worker) = worker.take() {
             inner.idle.push((worker, Instant::now()));
@@ -249,9 +294,26 @@ impl Pool {
         drop(worker);
     }
 
-    /// Since when the worker that was idle the longest has been so.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        self.inner().idle.first().map(|(_, since)| *since)
+    /// Whether another function waits for memory which has at least two workers less than this: then
+    /// this one gives up a worker even while calls wait for it, and has no less than the other.
+    fn owes(&self, live: usize) -> bool {
+        self.floor.neediest().is_some_and(|have| have + 1 < live)
+    }
+
+    /// Whether idle workers are kept although some function waits for memory: those that are always
+    /// to be there, unless that one has none at all.
+    fn keeps(&self, inner: &Inner) -> bool {
+        inner.live <= self.min && self.floor.neediest() != Some(0)
+    }
+
+    /// Since when the worker that was idle the longest has been so; with `spare`, only if there are
+    /// more workers than are always to be there.
+    pub(crate) fn idle_since(&self, spare: bool) -> Option<Instant> {
+        let inner = self.inner();
+        if spare && inner.live <= self.min {
+            return None;
+        }
+        inner.idle.first().map(|(_, since)| *since)
     }
 
     /// Ends the worker that was idle the longest.
@@ -266,21 +328,28 @@ impl Pool {
         drop(evicted);
     }
 
-    /// Ends the workers that have been idle for longer than `ttl`, and those `tainted` says left
-    /// processes behind.
-    pub(crate) fn sweep(&self, ttl: Duration, tainted: impl Fn(u32) -> bool) {
+    /// Ends the workers that have been idle for too long, those that died, and those `tainted` says
+    /// left processes behind; and starts those that are always to be there.
+    pub(crate) fn sweep(self: &Arc<Self>, tainted: impl Fn(u32) -> bool) {
         let ended: Vec<_> = {
             let mut inner = self.inner();
+            let mut spare = inner.live.saturating_sub(self.min);
             let ended: Vec<_> = inner
                 .idle
                 .extract_if(.., |(worker, since)| {
-                    since.elapsed() >= ttl || worker.pid().is_some_and(&tainted)
+                    if worker.pid().is_some_and(&tainted) || !worker.is_sound() {
+                        return true;
+                    }
+                    let over = spare > 0 && since.elapsed() >= self.idle_ttl;
+                    spare -= usize::from(over);
+                    over
                 })
                 .collect();
             inner.live -= ended.len();
             ended
         };
         drop(ended);
+        self.scale();
     }
 
     /// Keeps no idle worker from now on. Calls that are under way or wait are still served, and so

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use adapter_kit::Digest;
 use adapter_sandbox::{Endpoint, Limits};
+use engine_model::spec::Isolation;
 use serde_json::Value;
 
 use crate::blueprint::{Blueprint, NetworkPolicy};
 use crate::error::Failure;
-use crate::floor::Floor;
+use crate::floor::{Floor, Need};
 use crate::frame::Init;
 use crate::language::{FUNCTION_DIR, Language};
 use crate::schema::Schema;
@@ -38,10 +39,27 @@ pub struct Revision {
     pub timeout_ms: u64,
     /// What a worker may use up; `None` takes the node's defaults.
     pub limits: Option<Limits>,
+    /// What is kept of what one run prints, on each of its two streams; `None` takes 256 KiB.
+    pub output_bytes: Option<usize>,
+    /// How many workers it has.
+    pub scale: Scale,
+    /// What of one call the next one may see.
+    pub isolation: Isolation,
     /// What of the network it can reach.
     pub network: NetworkPolicy,
     /// The endpoints of its services, for [`NetworkPolicy::Services`].
     pub endpoints: Vec<Endpoint>,
+}
+
+/// How many workers a function has; what is not set is the node's own choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scale {
+    /// Kept even when nobody calls.
+    pub min: usize,
+    /// Never more.
+    pub max: Option<usize>,
+    /// How long a worker beyond `min` may be idle before it is ended.
+    pub idle: Option<Duration>,
 }
 
 /// Everything needed to make workers of a revision and to judge what goes in and out.
@@ -54,14 +72,17 @@ pub(crate) struct Prepared {
     pub(crate) schema_in: Option<Schema>,
     pub(crate) schema_out: Option<Schema>,
     pub(crate) timeout_ms: u64,
+    pub(crate) output_bytes: usize,
+    pub(crate) scale: Scale,
+    pub(crate) isolation: Isolation,
     /// What its first worker compiled.
     pub(crate) code: OnceLock<String>,
 }
 
 impl Prepared {
     /// A worker with this function in it, from a stem if there is one.
-    pub(crate) async fn hire(&self, floor: &Arc<Floor>) -> Result<Worker, Failure> {
-        let mut worker = floor.hire(&self.blueprint).await?;
+    pub(crate) async fn hire(&self, floor: &Arc<Floor>, need: Need) -> Result<Worker, Failure> {
+        let mut worker = floor.hire(&self.blueprint, need).await?;
         let compiled = worker
             .become_function(&self.init(), floor.settings.load_max)
             .await?;

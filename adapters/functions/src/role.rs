@@ -2,23 +2,24 @@
 //! what is asked to be run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_kit::{Blobs, Digest, Later, Performer, RunCall, Runner};
 use adapter_sandbox::Limits;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use engine_model::spec::FunctionSpec;
 use engine_model::{
-    BaseImageOutcome, Effect, EffectId, FunctionLoad, FunctionOutcome, ImageBuild, ImageOutcome,
-    Outcome, ResourceKey, RunErrorKind, RunLogs, RunResult, spec,
+    BaseImageOutcome, Code, Effect, EffectId, FunctionLoad, FunctionOutcome, ImageBuild,
+    ImageOutcome, Outcome, ResourceKey, RunErrorKind, RunLogs, RunResult, spec,
 };
 use serde_json::Value;
 use tracing::debug;
 
 use crate::{
     Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec, NetworkPolicy,
-    Revision, Source, SystemPackage,
+    Revision, Scale, Source, SystemPackage,
 };
 
 /// Wait before what failed for this node's own reasons is tried again.
@@ -147,7 +148,15 @@ impl Workers {
             schema_in: schema(&spec.schema.input),
             schema_out: schema(&spec.schema.output),
             timeout_ms: spec.timeout,
-            limits: self.limits(spec.memory),
+            limits: Some(self.limits(spec)),
+            output_bytes: (spec.limits.output > 0).then(|| (spec.limits.output as usize) << 10),
+            scale: Scale {
+                min: spec.workers.min as usize,
+                max: (spec.workers.max > 0).then_some(spec.workers.max as usize),
+                idle: (spec.workers.idle > 0)
+                    .then(|| Duration::from_secs(u64::from(spec.workers.idle))),
+            },
+            isolation: spec.isolation,
             network: match spec.network {
                 spec::NetworkPolicy::None => NetworkPolicy::None,
                 spec::NetworkPolicy::Services => NetworkPolicy::Services,
@@ -162,11 +171,28 @@ impl Workers {
         })
     }
 
-    fn limits(&self, memory_mb: u64) -> Option<Limits> {
-        (memory_mb > 0).then(|| Limits {
-            memory_bytes: Some(memory_mb << 20),
-            ..self.functions.limits().clone()
-        })
+    /// The node's own limits, with what the function says in their place.
+    fn limits(&self, spec: &FunctionSpec) -> Limits {
+        let own = self.functions.limits();
+        let asked = &spec.limits;
+        let or = |asked: u32, own: u32| if asked > 0 { asked } else { own };
+        Limits {
+            memory_bytes: if spec.memory > 0 {
+                Some(spec.memory << 20)
+            } else {
+                own.memory_bytes
+            },
+            cpu_hundredths: (asked.cpu > 0).then_some(asked.cpu).or(own.cpu_hundredths),
+            processes: or(asked.processes, own.processes),
+            open_files: or(asked.open_files, own.open_files),
+            tmp_bytes: if asked.tmp > 0 {
+                u64::from(asked.tmp) << 20
+            } else {
+                own.tmp_bytes
+            },
+            file_bytes: own.file_bytes,
+            address_space_bytes: own.address_space_bytes,
+        }
     }
 
     async fn source(&self, source: &spec::Source) -> Result<Source, NotLoaded> {
@@ -258,6 +284,8 @@ impl Performer for Workers {
 #[async_trait]
 impl Runner for Workers {
     async fn run(&self, call: RunCall) -> RunResult {
+        let begun = Instant::now();
+        let there = self.functions.is_loaded(&call.load.revision.to_string());
         // Another node may have been the one that loaded it first.
         if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) =
             self.load(&call.load).await
@@ -266,6 +294,11 @@ impl Runner for Workers {
                 "the function cannot be loaded on this node: {reason}"
             ));
         }
+        let loading = if there {
+            Duration::ZERO
+        } else {
+            begun.elapsed()
+        };
         let invocation = Call {
             run_id: call.run.to_string(),
             context: call.context,
@@ -273,12 +306,13 @@ impl Runner for Workers {
             input: call.input,
             // The revision knows the function's own timeout.
             deadline: None,
+            patient: !call.blocking,
+            lines: call.lines,
         };
-        result(
-            self.functions
-                .call(&call.load.revision.to_string(), invocation)
-                .await,
-        )
+        let id = call.load.revision.to_string();
+        let mut completion = self.functions.call(&id, invocation).await;
+        completion.timings.start_us += u64::try_from(loading.as_micros()).unwrap_or(u64::MAX);
+        result(completion, call.timings)
     }
 
     fn slots(&self) -> usize {
@@ -299,7 +333,7 @@ fn failed(message: String) -> RunResult {
     }
 }
 
-fn result(completion: Completion) -> RunResult {
+fn result(completion: Completion, timings: bool) -> RunResult {
     let error = completion.error.map(|error| engine_model::RunError {
         kind: match error.kind {
             ErrorType::InputError => RunErrorKind::InputError,
@@ -317,5 +351,7 @@ fn result(completion: Completion) -> RunResult {
             stderr: completion.logs.stderr,
             stdout: completion.logs.stdout,
         },
+        refused: completion.busy.then_some(Code::Busy),
+        timings: timings.then_some(completion.timings),
     }
 }

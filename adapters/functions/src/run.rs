@@ -19,10 +19,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use adapter_kit::ServiceFacts;
+use adapter_kit::{LineSink, ServiceFacts};
 use chrono::{DateTime, SecondsFormat, Utc};
+use engine_model::spec::Isolation;
+use engine_model::{LogStream, RunTimings};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -31,7 +33,8 @@ use crate::carried::Carried;
 use crate::error::RunError;
 use crate::floor::Floor;
 use crate::frame::{self, Reply};
-use crate::logs::Logs;
+use crate::live::Live;
+use crate::logs::{Capture, Logs};
 use crate::pool::{Lease, NoWorker, Pool};
 use crate::revision::Prepared;
 use crate::trace;
@@ -54,6 +57,10 @@ pub struct Call {
     pub input: Value,
     /// When the caller stops being interested, if that is before the function's own timeout.
     pub deadline: Option<std::time::Instant>,
+    /// Whether it waits its turn however many calls wait already.
+    pub patient: bool,
+    /// Who is told what it prints while it runs.
+    pub lines: Option<Arc<dyn LineSink>>,
 }
 
 impl fmt::Debug for Call {
@@ -77,6 +84,10 @@ pub struct Completion {
     pub started: SystemTime,
     /// When its answer was complete.
     pub finished: SystemTime,
+    /// Whether it was refused because too many calls wait already.
+    pub busy: bool,
+    /// How long each stage took.
+    pub timings: RunTimings,
 }
 
 impl Completion {
@@ -89,6 +100,8 @@ impl Completion {
             logs: Logs::default(),
             started: now,
             finished: now,
+            busy: false,
+            timings: RunTimings::default(),
         }
     }
 }
@@ -96,12 +109,12 @@ impl Completion {
 /// Carries out one call. The part that holds a worker goes on by itself when it is dropped, so a
 /// caller that goes away leaves neither a worker in the middle of a conversation nor a run without an end.
 pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) -> Completion {
-    if let Some(Err(error)) = pool
-        .revision
-        .schema_in
-        .as_ref()
-        .map(|s| s.check(&call.input))
-    {
+    let begun = Instant::now();
+    let mut timings = RunTimings::default();
+    let schema = pool.revision.schema_in.as_ref();
+    let checked = schema.map_or(Ok(()), |schema| schema.check(&call.input));
+    timings.validation_us = us(begun.elapsed());
+    if let Err(error) = checked {
         return Completion::refused(RunError::input(format!(
             "Input invalid against schema: {error}"
         )));
@@ -118,10 +131,22 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
         &call.services,
     ));
     for _ in 0..DELIVERIES_MAX {
-        let lease = match pool.lease(wait_end).await {
+        let asked = Instant::now();
+        let mut lease = match pool.lease(wait_end, call.patient).await {
             Ok(lease) => lease,
-            Err(none) => return Completion::refused(explain(none)),
+            Err(none) => {
+                let busy = matches!(none, NoWorker::Crowded(_));
+                return Completion {
+                    busy,
+                    ..Completion::refused(explain(none))
+                };
+            }
         };
+        let waited = asked.elapsed();
+        // Only the call that waited while its worker was started had to wait for that.
+        let hired = lease.worker().hired.take().unwrap_or_default();
+        timings.start_us += us(hired.min(waited));
+        timings.queue_us += us(waited.saturating_sub(hired));
         let end = Instant::now() + timeout;
         let end = until.map_or(end, |until| until.min(end));
         if end <= Instant::now() {
@@ -139,10 +164,16 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             bindings: Arc::clone(&bindings),
             input,
             end,
+            lines: call.lines.clone(),
+            timings,
         };
         let performed = exchange.perform();
         match Carried::new(performed, &floor.tasks, &floor.reaper.runtime).await {
-            Ok((result, logs)) => {
+            Ok(Exchanged {
+                result,
+                logs,
+                timings,
+            }) => {
                 let (output, error) = match result {
                     Ok(output) => (output, None),
                     Err(error) => (Value::Null, Some(error)),
@@ -153,6 +184,8 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
                     logs,
                     started,
                     finished: SystemTime::now(),
+                    busy: false,
+                    timings,
                 };
             }
             Err(undelivered) => {
@@ -164,6 +197,11 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
     Completion::refused(RunError::system(
         "the function's workers end before they can be called",
     ))
+}
+
+/// Whole microseconds; what is longer than half a million years is cut to that.
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn explain(none: NoWorker) -> RunError {
@@ -210,12 +248,30 @@ struct Exchange {
     bindings: Arc<Bindings>,
     input: Value,
     end: Instant,
+    lines: Option<Arc<dyn LineSink>>,
+    timings: RunTimings,
+}
+
+/// What came of an exchange.
+struct Exchanged {
+    result: Result<Value, RunError>,
+    logs: Logs,
+    timings: RunTimings,
 }
 
 impl Exchange {
     /// The result; or, when the worker was dead before it heard of the call, context and input
     /// back, for another worker.
-    async fn perform(mut self) -> Result<(Result<Value, RunError>, Logs), (Value, Value)> {
+    async fn perform(mut self) -> Result<Exchanged, (Value, Value)> {
+        let begun = Instant::now();
+        let capture = |stream| {
+            let live = self.lines.clone().map(|lines| Live::new(lines, stream));
+            Capture::new(self.pool.revision.output_bytes, live)
+        };
+        let mut captured = Captured {
+            stdout: capture(LogStream::Stdout),
+            stderr: capture(LogStream::Stderr),
+        };
         let worker = self.lease.worker();
         let id = worker.next_id();
         // What a worker has been given before is not given again.
@@ -223,8 +279,12 @@ impl Exchange {
         let files = fresh.then(|| self.bindings.files());
         let order = frame::call(id, &self.context, &self.input, files);
         worker.bindings.clone_from(self.bindings.digest());
-        let mut captured = Captured::default();
-        let result = match worker.exchange(&order, self.end, &mut captured).await {
+        let answer = worker.exchange(&order, self.end, &mut captured).await;
+        let answered = Instant::now();
+        let delivered = worker.delivered.take().unwrap_or(answered);
+        self.timings.injection_us = us(delivered.duration_since(begun));
+        self.timings.handler_us = us(answered.duration_since(delivered));
+        let result = match answer {
             Ok(line) => match Reply::parse(&line, id) {
                 Ok(reply) => {
                     worker.unfit |= reply.left > 0;
@@ -251,13 +311,25 @@ impl Exchange {
                 )))
             }
         };
+        let judged = self.timings.validation_us + us(answered.elapsed());
+        self.timings.validation_us = judged;
+        self.lease.worker().unfit |= match self.pool.revision.isolation {
+            Isolation::Shared => false,
+            Isolation::Error => result.is_err(),
+            Isolation::Call => true,
+        };
         // The worker is back in its pool before the caller hears of it.
         drop(self.lease);
         let logs = Logs {
             stdout: captured.stdout.into_lines(),
             stderr: captured.stderr.into_lines(),
         };
-        Ok((result, logs))
+        let timings = self.timings;
+        Ok(Exchanged {
+            result,
+            logs,
+            timings,
+        })
     }
 }
 

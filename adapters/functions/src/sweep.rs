@@ -1,5 +1,5 @@
 //! Looks over the idle workers now and then: those idle for too long are ended, and those in whose
-//! sandbox something still runs are replaced.
+//! sandbox something still runs are replaced; and sees to it that there are as many as always are to be.
 
 use std::fs;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) fn start(floor: &Arc<Floor>) {
             };
             let pools: Vec<Arc<Pool>> = floor.pools().values().cloned().collect();
             for pool in pools {
-                pool.sweep(floor.settings.idle_ttl, |init| processes(init).len() > 2);
+                pool.sweep(|init| processes(init).len() > 2);
             }
         }
     });

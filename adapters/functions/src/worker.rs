@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use adapter_sandbox::{Exit, Process, Sandboxed};
 use tokio::io::Interest;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::blueprint::Blueprint;
+use crate::budget::Permit;
 use crate::error::{Failure, chain};
 use crate::frame::{self, Init, REPLY_BYTES_MAX, Ready};
 use crate::logs::Capture;
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     stderr: Pipe,
     scratch: Vec<u8>,
     process: Option<Process>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
     reaper: Reaper,
     _relays: Relays,
     calls: u64,
@@ -54,6 +54,10 @@ pub(crate) struct Worker {
     pub(crate) unfit: bool,
     /// When it was looked last, nothing lay in its pipes.
     silent: bool,
+    /// What it took to start, until its first call was told so.
+    pub(crate) hired: Option<Duration>,
+    /// When it had the last order in full.
+    pub(crate) delivered: Option<Instant>,
 }
 
 /// Where ended workers are waited for, so that shutting down can wait for all of them.
@@ -103,7 +107,7 @@ impl Worker {
     pub(crate) async fn start(
         launcher: adapter_sandbox::Launcher,
         blueprint: &Blueprint,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Permit>,
         reaper: Reaper,
     ) -> Result<Self, Failure> {
         let spec = blueprint.spec.clone();
@@ -146,7 +150,7 @@ impl Worker {
 
     fn adopt(
         sandboxed: Sandboxed,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Permit>,
         reaper: Reaper,
     ) -> std::io::Result<Self> {
         Ok(Self {
@@ -164,6 +168,8 @@ impl Worker {
             bindings: Vec::new(),
             unfit: false,
             silent: false,
+            hired: None,
+            delivered: None,
         })
     }
 
@@ -245,7 +251,10 @@ impl Worker {
             self.drain(&mut Captured::default(), DRAIN_CHUNKS_LAST);
         }
         let answer = match self.deliver(order, deadline, captured).await {
-            Ok(()) => self.receive(deadline, captured).await,
+            Ok(()) => {
+                self.delivered = Some(Instant::now());
+                self.receive(deadline, captured).await
+            }
             Err(broken) => Err(broken),
         };
         let [_, printed] = self.heard();

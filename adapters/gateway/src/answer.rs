@@ -129,7 +129,7 @@ fn failed(kind: Failure, message: &str, run_id: Option<&str>) -> Answer {
             "the function is not ready",
         ),
         Failure::Busy => (
-            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
             "Busy",
             "too many runs are waiting",
         ),
@@ -156,7 +156,10 @@ fn failed(kind: Failure, message: &str, run_id: Option<&str>) -> Answer {
         body["runId"] = run_id.into();
     }
     let mut answer = with_run(json(status, &body), run_id);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) {
         answer.headers_mut().insert(RETRY_AFTER, RETRY_SOON);
     }
     answer

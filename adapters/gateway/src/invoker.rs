@@ -61,7 +61,7 @@ pub enum Failure {
     NotFound,
     /// The function, its image or its services are not ready: 503.
     NotReady,
-    /// Too much is waiting already: 503.
+    /// Too much is waiting already: 429.
     Busy,
     /// The function took too long: 504.
     Timeout,

@@ -13,5 +13,5 @@ mod vault;
 pub use blobs::{Blobs, Digest, Error as BlobError, MemoryBlobs};
 pub use client::{ClientError, Commands, Queries, RunTicket, Runs, Submission};
 pub use perform::{Later, Performer};
-pub use run::{RunCall, Runner, ServiceFacts};
+pub use run::{LineSink, RunCall, Runner, ServiceFacts};
 pub use vault::{KeyStore, MemoryKeys, Plain, Vault, VaultError};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine_model::{FunctionLoad, Name, RunId, RunResult};
+use engine_model::{FunctionLoad, LogLine, Name, RunId, RunResult};
 use serde_json::Value;
 
 /// One call of a function.
@@ -22,6 +22,19 @@ pub struct RunCall {
     pub input: Value,
     /// Milliseconds that the call may take; 0 for the runner's own limit.
     pub timeout_ms: u64,
+    /// Whether somebody waits for the answer, who would rather hear soon that too many wait
+    /// already. Otherwise the call waits its turn however long the queue is.
+    pub blocking: bool,
+    /// Whether the result is to say how long each stage took.
+    pub timings: bool,
+    /// Who is told what the function prints while it runs.
+    pub lines: Option<Arc<dyn LineSink>>,
+}
+
+/// Is told of each line that a run prints, while it runs.
+pub trait LineSink: Send + Sync {
+    /// Takes a line, or says `false` when there is no room for it now. Never waits.
+    fn line(&self, line: LogLine) -> bool;
 }
 
 /// What kind of service a function is bound to.

@@ -82,7 +82,10 @@ impl fmt::Display for Cgroup {
             Self::V2 { memory, pids, cpu } => ("v2", [memory, pids, cpu]),
         };
         let named = ["memory", "pids", "cpu"].into_iter().zip(has);
-        let controllers: Vec<&str> = named.filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        let controllers: Vec<&str> = named
+            .filter(|(_, has)| *has)
+            .map(|(name, _)| name)
+            .collect();
         write!(f, "cgroup {version} ({})", controllers.join(", "))
     }
 }

@@ -48,7 +48,8 @@ pub use rejection::{Code, Rejection};
 pub use resource::ResourceKey;
 pub use revision::{Because, LOADED_KEPT, SHARES_MAX, Share, UNLOADED_KEPT};
 pub use run::{
-    RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs, RunReply, RunResult,
+    LogLine, LogStream, RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs,
+    RunReply, RunResult, RunTimings,
 };
 pub use sealed::{ClientSealed, KeyId, Sealed};
 pub use status::Status;

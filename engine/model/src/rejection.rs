@@ -60,8 +60,8 @@ codes! {
     NotReady => "not-ready", 409;
     /// The resource is being deleted.
     BeingDeleted => "being-deleted", 409;
-    /// Too many others changed the resource at the same time.
-    Busy => "busy", 503;
+    /// Too many others changed the resource at the same time, or wait for the same.
+    Busy => "busy", 429;
     /// The sender may not do this.
     Forbidden => "forbidden", 403;
     /// The sender is not known.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Actor, FunctionId, Name, OrgName, Rejection, RevisionId, RunId, Seq, Timestamp};
+use crate::{Actor, Code, FunctionId, Name, OrgName, Rejection, RevisionId, RunId, Seq, Timestamp};
 
 /// What someone wants to have run. The subject names the function and the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct RunCommand {
     /// Set when a gateway started it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub http_context: Map<String, Value>,
+    /// Whether the result is to say how long each stage took.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timings: bool,
 }
 
 /// A run command as it was received.
@@ -87,6 +90,55 @@ pub struct RunResult {
     /// What it printed.
     #[serde(default)]
     pub logs: RunLogs,
+    /// Why the function was not even called, when the platform had no room or no place for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Code>,
+    /// How long each stage took, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<RunTimings>,
+}
+
+/// How long each stage of a run took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunTimings {
+    /// Waiting for a worker, without the time in which one was started for it.
+    pub queue_us: u64,
+    /// Starting a worker; 0 when one was there.
+    pub start_us: u64,
+    /// Making the handler's arguments ready and handing them over.
+    pub injection_us: u64,
+    /// From then to the handler's answer.
+    pub handler_us: u64,
+    /// Holding input and output against their schemas.
+    pub validation_us: u64,
+}
+
+/// A line that a run printed, as it is told while the run goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// Where to.
+    pub stream: LogStream,
+    /// The line, without its end.
+    pub text: String,
+    /// Lines before this one that were left out, because nobody had room for them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
+}
+
+/// One of the two streams of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Why a run failed.

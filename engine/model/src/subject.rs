@@ -16,6 +16,8 @@ pub const TIMERS: &str = "dispatch.timer.>";
 pub const DUE: &str = "dispatch.due.>";
 /// All refusals.
 pub const REJECTED: &str = "dispatch.rejected.>";
+/// The lines of all runs that are under way.
+pub const LOGS: &str = "dispatch.logs.>";
 /// All that could not be processed.
 pub const DEAD: &str = "dispatch.dead.>";
 /// The query service.
@@ -55,6 +57,18 @@ pub fn run_command(org: &OrgName, function: &Name, run: RunId) -> String {
 #[must_use]
 pub fn run(org: &OrgName, function: &Name, run: RunId) -> String {
     format!("dispatch.run.{org}.{function}.{run}")
+}
+
+/// `dispatch.logs.<org>.<function>.<run id>`: the lines of a run while it runs, which no stream keeps
+#[must_use]
+pub fn logs(org: &OrgName, function: &Name, run: RunId) -> String {
+    format!("dispatch.logs.{org}.{function}.{run}")
+}
+
+/// The lines of all runs of a function.
+#[must_use]
+pub fn logs_of(org: &OrgName, function: &Name) -> String {
+    format!("dispatch.logs.{org}.{function}.*")
 }
 
 /// `dispatch.rejected.<org>.<command id>`; `_` stands for an organization that could not be read.
@@ -106,11 +120,12 @@ pub fn parse_key(subject: &str) -> Result<ResourceKey, Error> {
     Ok(ResourceKey::new(OrgName::new(org)?, kind, Name::new(name)?))
 }
 
-/// Reads organization, function and run from `dispatch.runcmd.…` or `dispatch.run.…`.
+/// Reads organization, function and run from `dispatch.runcmd.…`, `dispatch.run.…` or
+/// `dispatch.logs.…`.
 #[must_use]
 pub fn parse_run(subject: &str) -> Option<(OrgName, Name, RunId)> {
     let tokens: Vec<&str> = subject.split('.').collect();
-    let ["dispatch", "runcmd" | "run", org, function, run] = tokens[..] else {
+    let ["dispatch", "runcmd" | "run" | "logs", org, function, run] = tokens[..] else {
         return None;
     };
     Some((
@@ -155,7 +170,11 @@ mod tests {
     fn a_run_subject_reads_back() {
         let id = RunId::derived(format_args!("1"));
         let (org, function) = (OrgName::new("acme").unwrap(), Name::new("f").unwrap());
-        for subject in [run_command(&org, &function, id), run(&org, &function, id)] {
+        for subject in [
+            run_command(&org, &function, id),
+            run(&org, &function, id),
+            logs(&org, &function, id),
+        ] {
             assert_eq!(
                 parse_run(&subject),
                 Some((org.clone(), function.clone(), id))

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use crate::clock::now;
 use crate::fold::Fold;
-use crate::runs::call::{carry_out, failed};
+use crate::runs::call::{carry_out, failed, refusal};
 use crate::runs::fit::{BYTES_MAX, fit, too_large};
 
 mod call;
@@ -345,7 +345,7 @@ async fn finish(
         run: envelope.id,
         seq: appended?,
         started,
-        rejection,
+        rejection: rejection.or_else(|| refusal(&result)),
         result,
         finished_at,
     })

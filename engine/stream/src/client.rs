@@ -16,8 +16,8 @@ use async_nats::{Message, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine_model::{
-    Actor, Answer, Code, Command, Name, OrgName, Query, Recorded, Rejection, Reply, ResourceKey,
-    RunCommand, RunId, RunReply, Seq, subject,
+    Actor, Answer, Code, Command, LogLine, Name, OrgName, Query, Recorded, Rejection, Reply,
+    ResourceKey, RunCommand, RunId, RunReply, Seq, subject,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -111,6 +111,37 @@ impl Client {
         Ok(messages
             .filter_map(|message| async move { committed(&message) })
             .boxed())
+    }
+
+    /// The lines that runs of a function print from now on, or those of one run, while they run.
+    /// What there was no room for is counted by the next line; what is printed while the
+    /// connection is lost is missed.
+    ///
+    /// # Errors
+    /// `Unreachable` when the connection is closed.
+    pub async fn follow_logs(
+        &self,
+        org: &OrgName,
+        function: &Name,
+        run: Option<RunId>,
+    ) -> Result<BoxStream<'static, (RunId, LogLine)>, ClientError> {
+        let subject = match run {
+            Some(run) => subject::logs(org, function, run),
+            None => subject::logs_of(org, function),
+        };
+        let messages = self
+            .link
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(unreachable)?;
+        // From when this returns on, nothing is missed.
+        self.link.round_trip().await.map_err(unreachable)?;
+        let line = |message: Message| async move {
+            let (_, _, run) = subject::parse_run(&message.subject)?;
+            Some((run, serde_json::from_slice(&message.payload).ok()?))
+        };
+        Ok(messages.filter_map(line).boxed())
     }
 
     /// Publishes a request durably. `Ok(true)` when the server had it already.

@@ -21,9 +21,10 @@ use std::time::Duration;
 use async_nats::jetstream::account::Account;
 use async_trait::async_trait;
 use engine_model::{
-    Answer, CommandEnvelope, Commit, Due, Name, OrgName, Query, Recorded, Rejection, Reply,
-    ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
+    Answer, CommandEnvelope, Commit, Due, LogLine, Name, OrgName, Query, Recorded, Rejection,
+    Reply, ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
 };
+use futures::FutureExt as _;
 use futures::stream::BoxStream;
 
 pub use append::BATCH_FROM;
@@ -307,6 +308,13 @@ impl Log for JetStream {
             .publish(reply_to.to_owned(), json(reply))
             .await;
         sent.map_err(crate::link::unavailable)
+    }
+
+    fn tell_line(&self, org: &OrgName, function: &Name, run: RunId, line: &LogLine) -> bool {
+        let subject = subject::logs(org, function, run);
+        // The client queues what it sends; when that queue is full, the line is left out.
+        let sent = self.link.client.publish(subject, json(line));
+        matches!(sent.now_or_never(), Some(Ok(())))
     }
 
     async fn tail_runs(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine_model::{
-    CommandEnvelope, CommandId, Commit, Due, Name, OrgName, Recorded, Rejection, Reply,
+    CommandEnvelope, CommandId, Commit, Due, LogLine, Name, OrgName, Recorded, Rejection, Reply,
     ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, Timestamp,
 };
 use futures::stream::BoxStream;
@@ -234,6 +234,13 @@ pub trait Log: Send + Sync + 'static {
 
     /// Tells the sender of a run command how it ended, if it listens.
     async fn answer_run(&self, reply_to: &str, reply: &RunReply) -> Result<(), Error>;
+
+    /// Tells whoever listens a line that a run printed; `false` when there is no room for it now.
+    /// Never waits, and nothing keeps it. A log to which nobody can listen takes every line.
+    fn tell_line(&self, org: &OrgName, function: &Name, run: RunId, line: &LogLine) -> bool {
+        let _ = (org, function, run, line);
+        true
+    }
 
     /// The run stream after a position, oldest first, and then each message as it comes.
     async fn tail_runs(

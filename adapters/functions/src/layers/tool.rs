@@ -312,6 +312,7 @@ fn show(tool: &Tool, path: &Path) -> (String, Option<Mount>) {
 fn limits() -> Limits {
     Limits {
         memory_bytes: Some(2 << 30),
+        cpu_hundredths: None,
         processes: 256,
         open_files: 4096,
         file_bytes: 2 << 30,

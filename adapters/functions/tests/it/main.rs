@@ -4,10 +4,13 @@ mod support;
 
 mod abuse;
 mod handlers;
+mod isolation;
 mod java;
 mod layers;
+mod limits;
 mod loading;
 mod network;
 mod packs;
 mod pools;
 mod postgres;
+mod scale;

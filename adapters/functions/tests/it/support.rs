@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_functions::{
-    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, NetworkPolicy,
-    Revision, RunError, Source,
+    Call, Completion, Config, ErrorType, Functions, Isolation, Language, LauncherConfig,
+    NetworkPolicy, Revision, RunError, Scale, Source,
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
@@ -62,6 +62,9 @@ pub(crate) fn revision(language: &str, name: &str, text: &str) -> Revision {
         schema_out: None,
         timeout_ms: 0,
         limits: None,
+        output_bytes: None,
+        scale: Scale::default(),
+        isolation: Isolation::Shared,
         network: NetworkPolicy::None,
         endpoints: Vec::new(),
     }
@@ -86,6 +89,8 @@ pub(crate) fn call(input: Value) -> Call {
         context: json!({"secrets": {}}),
         input,
         deadline: None,
+        patient: false,
+        lines: None,
     }
 }
 

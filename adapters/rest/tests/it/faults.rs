@@ -101,8 +101,8 @@ async fn a_full_house_says_so_and_still_lives() {
     let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
     loop {
         let said = house.get("/v1/version").await;
-        if said.status == 503 {
-            said.refuses(503, "busy");
+        if said.status == 429 {
+            said.refuses(429, "busy");
             break;
         }
         assert!(tokio::time::Instant::now() < deadline, "never full");

@@ -1,8 +1,14 @@
 //! One call: opens what the function may see, calls it, and keeps what it gave back.
 
-use adapter_kit::{BlobError, Digest, RunCall, ServiceFacts, VaultError};
+use std::sync::Arc;
+
+use adapter_kit::{BlobError, Digest, LineSink, RunCall, ServiceFacts, VaultError};
 use engine_core::{BoundService, RunPlan};
-use engine_model::{Name, RunEnvelope, RunError, RunErrorKind, RunResult, Sealed};
+use engine_model::{
+    LogLine, Name, OrgName, Rejection, RunEnvelope, RunError, RunErrorKind, RunId, RunResult,
+    Sealed,
+};
+use engine_stream::Log;
 use serde_json::{Map, Value, json};
 
 use super::Bench;
@@ -37,8 +43,44 @@ pub(super) async fn invoke(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan)
         context,
         input,
         timeout_ms: plan.timeout_ms,
+        blocking: envelope.command.blocking,
+        timings: envelope.command.timings,
+        lines: Some(Arc::new(Lines::of(bench, envelope))),
     };
     bench.runner.run(call).await
+}
+
+/// Tells whoever listens what one run prints.
+struct Lines {
+    log: Arc<dyn Log>,
+    org: OrgName,
+    function: Name,
+    run: RunId,
+}
+
+impl Lines {
+    fn of(bench: &Bench, envelope: &RunEnvelope) -> Self {
+        Self {
+            log: bench.log.clone(),
+            org: envelope.org.clone(),
+            function: envelope.function.clone(),
+            run: envelope.id,
+        }
+    }
+}
+
+impl LineSink for Lines {
+    fn line(&self, line: LogLine) -> bool {
+        self.log
+            .tell_line(&self.org, &self.function, self.run, &line)
+    }
+}
+
+/// Why a run was not even begun, for a sender that can do something about it.
+pub(super) fn refusal(result: &RunResult) -> Option<Rejection> {
+    let message = result.error.as_ref().map(|error| error.message.clone());
+    let refused = result.refused?;
+    Some(Rejection::new(refused, message.unwrap_or_default()))
 }
 
 /// A run that failed before or beside its function.

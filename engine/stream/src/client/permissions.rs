@@ -21,7 +21,7 @@ pub struct Permissions {
 
 /// What a kind of user may do.
 ///
-/// A client sees every event and asks for everything, but writes commands, run commands and blobs
+/// A client sees every event and the lines that runs print, and asks for everything, but writes commands, run commands and blobs
 /// only: what happened is written by the engine alone. It reads no data keys.
 #[must_use]
 pub fn permissions(user: User) -> Permissions {
@@ -60,6 +60,7 @@ pub fn permissions(user: User) -> Permissions {
                 "_INBOX.>",
                 "dispatch.evt.>",
                 "dispatch.committed.>",
+                "dispatch.logs.>",
                 "$SRV.>",
             ]),
         },
