@@ -9,7 +9,7 @@ use engine_model::{
 use serde_json::{Map, Value};
 
 use super::Bench;
-use super::call::invoke;
+use super::call::{invoke, refusal};
 
 /// Calls functions without a run. What was called is forgotten when its caller has been answered,
 /// and lost with the node.
@@ -27,7 +27,7 @@ impl Caller {
     /// logs.
     ///
     /// # Errors
-    /// `Rejection` when the function is not there or not ready.
+    /// `Rejection` when the function is not there, not ready, or called too often.
     pub async fn call(
         &self,
         id: RunId,
@@ -64,6 +64,7 @@ impl Caller {
             reply_to: None,
             at: Timestamp(0),
         };
-        Ok(invoke(&self.bench, &envelope, plan).await)
+        let result = invoke(&self.bench, &envelope, plan).await;
+        refusal(&result).map_or(Ok(result), Err)
     }
 }
