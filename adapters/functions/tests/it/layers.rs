@@ -216,3 +216,61 @@ async fn what_could_run_code_or_read_the_host_is_refused() {
         assert!(said.starts_with("package.json: "), "{said}");
     }
 }
+
+/// A pom.xml that asks for this, of the repository that Debian's packages make up.
+fn pom(artifact: &str, version: &str, more: &str) -> String {
+    format!(
+        "<project>
+           <repositories>
+             <repository><id>central</id><url>file:///usr/share/maven-repo</url></repository>
+           </repositories>
+           <dependencies>
+             <dependency>
+               <groupId>{artifact}</groupId><artifactId>{artifact}</artifactId>
+               <version>{version}</version>
+             </dependency>
+           </dependencies>{more}
+         </project>"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_of_maven_are_on_the_class_path_and_come_to_the_same_bytes_twice() {
+    let (one, two) = (node(), node());
+    // A plugin that cannot be had shows that none is run.
+    let build = "<build><plugins><plugin><groupId>no</groupId><artifactId>such</artifactId>\
+                 <version>1</version><extensions>true</extensions></plugin></plugins></build>";
+    let manifest = pom("commons-io", "2.11.0", build);
+    let layer = self::build(&one.functions, "java", &manifest).await;
+    assert_eq!(layer, self::build(&two.functions, "java", &manifest).await);
+    let text = "import java.util.Map;
+        import org.apache.commons.io.FilenameUtils;
+        public class Main implements java.util.function.BiFunction<Map<String, Object>, String, String> {
+            public String apply(Map<String, Object> context, String path) {
+                return FilenameUtils.getExtension(path);
+            }
+        }";
+    let function = with(&layer, revision("java", "Main.java", text));
+    let done = one.once(function, json!("/a/b.tar")).await;
+    assert_eq!(done.output, json!("tar"), "{:?}", done.error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pom_that_cannot_be_resolved_says_what_maven_said() {
+    let node = node();
+    let said = fails(&node, "java", &spec(&pom("commons-io", "0.0.1", ""))).await;
+    assert!(said.starts_with("mvn exited with 1:"), "{said}");
+    assert!(said.contains("commons-io:jar:0.0.1"), "{said}");
+    let said = fails(&node, "java", &spec("<project>")).await;
+    assert!(said.starts_with("pom.xml: line 2: "), "{said}");
+    let base = node
+        .functions
+        .base_image("java", "")
+        .await
+        .expect("there is Java");
+    let nothing = node
+        .functions
+        .build_layer(&base, &spec("<project></project>"))
+        .await;
+    assert_eq!(nothing, Ok(None));
+}
