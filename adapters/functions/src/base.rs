@@ -41,7 +41,9 @@ pub(crate) async fn find(
             Ok(base) => return Ok(base),
             Err(why) => {
                 tracing::debug!(interpreter = %candidate.display(), reason = %why, "not usable");
-                reason = format!("{} does not run in the sandbox: {why}", candidate.display());
+                let path = candidate.display();
+                reason =
+                    format!("{path} does not run in the sandbox: {why}; to install it: {install}");
             }
         }
     }
@@ -138,10 +140,7 @@ async fn prepare(base: &BaseImage, packs: &Path) -> Result<(), String> {
     };
     tracing::debug!(interpreter = %program, said, "worker not prepared");
     if prepare.required {
-        let install = &base.language.manifest().install;
-        return Err(format!(
-            "its worker was not made: {said}; to install what it needs: {install}"
-        ));
+        return Err(format!("its worker was not made: {said}"));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod support;
 
 mod abuse;
+mod binary;
 mod handlers;
 mod isolation;
 mod java;
@@ -13,4 +14,5 @@ mod network;
 mod packs;
 mod pools;
 mod postgres;
+mod powershell;
 mod scale;
