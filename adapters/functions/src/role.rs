@@ -149,7 +149,7 @@ impl Workers {
             schema_out: schema(&spec.schema.output),
             timeout_ms: spec.timeout,
             limits: Some(self.limits(spec)),
-            output_bytes: (spec.limits.output > 0).then(|| (spec.limits.output as usize) << 10),
+            output_bytes: (spec.limits.output > 0).then_some((spec.limits.output as usize) << 10),
             scale: Scale {
                 min: spec.workers.min as usize,
                 max: (spec.workers.max > 0).then_some(spec.workers.max as usize),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_functions::{
-    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, NetworkPolicy,
-    Revision, Source,
+    Call, Completion, Config, ErrorType, Functions, Isolation, Language, LauncherConfig,
+    NetworkPolicy, Revision, Scale, Source,
 };
 use adapter_kit::MemoryBlobs;
 use adapter_sandbox::Endpoint;
@@ -175,6 +175,8 @@ pub(super) fn call(input: Value) -> Call {
         services: Vec::new(),
         input,
         deadline: None,
+        patient: true,
+        lines: None,
     }
 }
 
@@ -207,6 +209,9 @@ pub(super) fn revision(id: &str, text: &str) -> Revision {
         schema_out: None,
         timeout_ms: 20_000,
         limits: None,
+        output_bytes: None,
+        scale: Scale::default(),
+        isolation: Isolation::Shared,
         network: NetworkPolicy::None,
         endpoints: Vec::new(),
     }
