@@ -15,6 +15,7 @@ mod nats_pub;
 mod osb;
 mod person;
 mod rest_cli;
+mod revisions;
 mod services;
 mod sim;
 mod tidy;
