@@ -7,7 +7,7 @@ use engine_model::spec::{
     Source, Spec, SystemDependencies, Tags,
 };
 use engine_model::spec::{BindingChoice, ServiceUse};
-use engine_model::{Command, Deletion, Kind, Name, OrgName, ResourceKey, Timestamp};
+use engine_model::{Command, Deletion, Kind, Name, OrgName, ResourceKey, Share, Timestamp};
 use serde_json::json;
 
 use super::rng::Rng;
@@ -165,12 +165,24 @@ fn of_binding(rng: &mut Rng) -> (ResourceKey, Command) {
 
 fn of_function(rng: &mut Rng) -> (ResourceKey, Command) {
     let key = key(Kind::Function, &format!("f{}", rng.below(2)));
-    let command = match rng.below(6) {
+    let command = match rng.below(9) {
         0..3 => Command::Create(function(rng)),
-        3 => Command::Update(function(rng)),
+        3..5 => Command::Update(function(rng)),
+        5 => Command::Rollback { revision: None },
+        6 => Command::Route { shares: route(rng) },
         _ => delete(rng),
     };
     (key, command)
+}
+
+/// Two of the first revisions, or whatever is the newest.
+fn route(rng: &mut Rng) -> Vec<Share> {
+    if rng.chance(400) {
+        return Vec::new();
+    }
+    let share = |revision, percent| Share { revision, percent };
+    let first = 1 + u32::try_from(rng.below(3)).expect("it is small");
+    vec![share(first, 30), share(first + 1, 70)]
 }
 
 /// The document of broker `n`.

@@ -238,6 +238,12 @@ impl Functions {
         self.inner.floor.pools().contains_key(revision_id)
     }
 
+    /// The revisions whose calls can be served here without loading them.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<String> {
+        self.inner.floor.pools().keys().cloned().collect()
+    }
+
     /// Calls a loaded revision. Every way a call can end is a completion; dropping the future does
     /// not end a handler that has begun.
     pub async fn call(&self, revision_id: &str, call: Call) -> Completion {

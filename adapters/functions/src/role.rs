@@ -1,6 +1,7 @@
 //! The role `worker` as the engine sees it: performs the effects on images and functions, and runs
 //! what is asked to be run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use engine_model::spec::FunctionSpec;
 use engine_model::{
     BaseImageOutcome, Code, Effect, EffectId, FunctionLoad, FunctionOutcome, ImageBuild,
-    ImageOutcome, Outcome, ResourceKey, RunErrorKind, RunLogs, RunResult, spec,
+    ImageOutcome, Outcome, ResourceKey, RevisionId, RunErrorKind, RunLogs, RunResult, spec,
 };
 use serde_json::Value;
 use tracing::debug;
@@ -317,6 +318,16 @@ impl Runner for Workers {
 
     fn slots(&self) -> usize {
         self.slots
+    }
+
+    fn keep(&self, active: &BTreeSet<RevisionId>) {
+        for id in self.functions.loaded() {
+            let known: Result<RevisionId, _> = id.parse();
+            if known.is_ok_and(|revision| !active.contains(&revision)) {
+                debug!(revision = %id, "revision is no longer called");
+                self.functions.retire(&id);
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The run port: a worker calls a loaded revision of a function.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine_model::{FunctionLoad, LogLine, Name, RunId, RunResult};
+use engine_model::{FunctionLoad, LogLine, Name, RevisionId, RunId, RunResult};
 use serde_json::Value;
 
 /// One call of a function.
@@ -66,4 +67,8 @@ pub trait Runner: Send + Sync + 'static {
 
     /// How many calls this node may have under way at once.
     fn slots(&self) -> usize;
+
+    /// Ends the workers of all revisions but these. Calls that are under way end as they would; what
+    /// is called all the same is loaded again.
+    fn keep(&self, active: &BTreeSet<RevisionId>);
 }

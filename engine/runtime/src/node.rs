@@ -123,6 +123,8 @@ impl Node {
                 runner,
             });
             caller = Some(Caller::new(bench.clone()));
+            let work = runs::tidy::work(bench.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "tidy", work);
             tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));
         }
         let work = sweep::work(roles, fold.clone(), hands, stop.clone());

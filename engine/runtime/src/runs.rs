@@ -24,6 +24,7 @@ use crate::runs::fit::{BYTES_MAX, fit, too_large};
 mod call;
 mod direct;
 mod fit;
+pub(crate) mod tidy;
 
 pub use direct::Caller;
 

@@ -15,4 +15,5 @@ mod packs;
 mod pools;
 mod postgres;
 mod powershell;
+mod revisions;
 mod scale;
