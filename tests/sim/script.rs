@@ -165,11 +165,13 @@ fn of_binding(rng: &mut Rng) -> (ResourceKey, Command) {
 
 fn of_function(rng: &mut Rng) -> (ResourceKey, Command) {
     let key = key(Kind::Function, &format!("f{}", rng.below(2)));
-    let command = match rng.below(9) {
+    let command = match rng.below(6) {
         0..3 => Command::Create(function(rng)),
-        3..5 => Command::Update(function(rng)),
-        5 => Command::Rollback { revision: None },
-        6 => Command::Route { shares: route(rng) },
+        3 => match rng.below(3) {
+            0 => Command::Update(function(rng)),
+            1 => Command::Rollback { revision: None },
+            _ => Command::Route { shares: route(rng) },
+        },
         _ => delete(rng),
     };
     (key, command)
