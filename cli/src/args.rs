@@ -141,6 +141,9 @@ pub enum Command {
     Delete(Delete),
     /// Run a function
     Exec(Exec),
+    /// Show what runs of a function printed
+    #[command(alias = "log")]
+    Logs(Logs),
     /// Run a function once, and say how long each stage took and whether it answered as expected
     Test(Test),
     /// Serve a function from its sources, and serve it anew whenever they change
@@ -398,6 +401,9 @@ pub struct Exec {
     /// Wait for its end
     #[arg(long)]
     pub wait: bool,
+    /// Show on standard error what it prints, as it prints it
+    #[arg(long, requires = "wait")]
+    pub logs: bool,
     /// The input, any JSON value
     #[arg(long, default_value = "{}", value_name = "JSON")]
     pub input: String,
@@ -407,6 +413,20 @@ pub struct Exec {
     /// A secret besides the function's own; may be repeated or comma-separated
     #[arg(long, value_delimiter = ',')]
     pub secret: Vec<String>,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  dispatch logs hello-py --follow")]
+pub struct Logs {
+    /// The function
+    pub function: String,
+    /// Go on with what its runs print from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of so many of the latest runs
+    #[arg(long, default_value_t = 10, value_name = "NUMBER")]
+    pub runs: u32,
 }
 
 /// Reads a kind in any of its spellings.

@@ -9,6 +9,7 @@ mod get;
 mod history;
 mod language;
 mod live;
+mod logs;
 mod operate;
 mod report;
 mod revisions;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Test(test) => test::run(&connect(&global).await?, &global, test).await,
         Command::Dev(dev) => dev::run(&connect(&global).await?, &global, dev).await,
         Command::Templates(Templates {}) => template::list(&global),
+        Command::Logs(logs) => logs::run(&connect(&global).await?, &global, logs).await,
         Command::History { kind, name } => {
             history::run(&connect(&global).await?, &global, kind, &name).await
         }

@@ -11,6 +11,7 @@ mod crash;
 mod escape;
 mod functions;
 mod gateway;
+mod logs;
 mod nats_pub;
 mod osb;
 mod person;

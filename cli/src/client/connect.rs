@@ -9,8 +9,8 @@ use adapter_kit::{Blobs, ClientError, Commands, Queries, RunTicket, Runs, Submis
 use adapter_vault::Sealer;
 use anyhow::{Context, Result, anyhow, bail};
 use engine_model::{
-    Actor, Answer, Command, CommandId, Filter, Kind, Name, OrgName, Query, Recorded, Reply,
-    ResourceKey, RunCommand, RunId, Seq,
+    Actor, Answer, Command, CommandId, Filter, Kind, LogLine, Name, OrgName, Query, Recorded,
+    Reply, ResourceKey, RunCommand, RunId, Seq,
 };
 use engine_stream::{Auth, Client, Connection as NatsConnection};
 use futures::stream::BoxStream;
@@ -25,6 +25,9 @@ use crate::config::{ClientConfig, home};
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Lines as they are printed, with the run that printed them.
+pub type LogLines = BoxStream<'static, (RunId, LogLine)>;
 
 /// A connection, and in whose name it is used.
 pub struct Connection {
@@ -251,12 +254,36 @@ impl Connection {
         wait: Option<Duration>,
     ) -> Result<(RunId, RunTicket), ClientError> {
         let id = RunId(Uuid::now_v7());
-        let actor = self.actor.clone();
-        let ticket = self
-            .runs
-            .run(id, &self.org, function, command, actor, wait)
-            .await?;
+        let ticket = self.run_as(id, function, command, wait).await?;
         Ok((id, ticket))
+    }
+
+    /// Starts a run whose id is known before, so that one can listen for what it prints.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it did not answer.
+    pub async fn run_as(
+        &self,
+        id: RunId,
+        function: &Name,
+        command: RunCommand,
+        wait: Option<Duration>,
+    ) -> Result<RunTicket, ClientError> {
+        let actor = self.actor.clone();
+        self.runs
+            .run(id, &self.org, function, command, actor, wait)
+            .await
+    }
+
+    /// The lines that runs of a function print from now on, or those of one run.
+    ///
+    /// # Errors
+    /// When the connection is not over NATS, or lost.
+    pub async fn follow_logs(&self, function: &Name, run: Option<RunId>) -> Result<LogLines> {
+        let client = self.nats.as_ref().context(
+            "lines are told over NATS only while they are printed, and this connection is over REST",
+        )?;
+        Ok(client.follow_logs(&self.org, function, run).await?)
     }
 
     /// The blob store, where the connection reaches it.

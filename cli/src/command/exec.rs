@@ -2,10 +2,12 @@
 
 use adapter_kit::{Digest, RunTicket};
 use anyhow::{Context, Result};
-use engine_model::{Kind, Name, RunCommand, RunResult, Seq};
+use engine_model::{Kind, Name, RunCommand, RunId, RunResult, Seq};
 use projections::RunDocument;
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::logs;
 use super::operate::read_bytes;
 use crate::args::{Exec, Global};
 use crate::client::Connection;
@@ -37,7 +39,16 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
         // Nobody would hear that the function is not there.
         connection.one(Kind::Function, &function, Seq(0)).await?;
     }
-    let (id, ticket) = connection.run(&function, command.clone(), wait).await?;
+    let id = RunId(Uuid::now_v7());
+    let lines = match exec.logs {
+        true => Some(connection.follow_logs(&function, Some(id)).await?),
+        false => None,
+    };
+    let running = connection.run_as(id, &function, command.clone(), wait);
+    let ticket = match lines {
+        Some(lines) => logs::beside(lines, running).await?,
+        None => running.await?,
+    };
     let format = match global.format() {
         Format::Yaml => Format::Yaml,
         Format::Table | Format::Json => Format::Json,

@@ -35,6 +35,7 @@ pub(super) async fn run(connection: &Connection, global: &Global, test: Test) ->
         input: report::value("--input", &test.input)?,
         blocking: true,
         secrets: secrets?,
+        timings: true,
         ..RunCommand::default()
     };
     let function = Name::new(test.function)?;
