@@ -3,14 +3,16 @@
 //! `bench [NAME…]` runs those whose name begins with one of the words; without words, all.
 
 mod bed;
-mod cold;
 mod commands;
 mod exec;
 mod idle;
+mod languages;
+mod neighbour;
 mod provisioning;
 mod replay;
 mod report;
 mod saga;
+mod served;
 mod slow_broker;
 
 use anyhow::Result;
@@ -41,8 +43,14 @@ async fn run(words: &[String]) -> Result<()> {
     if wanted("exec") {
         exec::run(&mut report).await?;
     }
-    if wanted("cold") {
-        cold::run(&mut report).await?;
+    if wanted("languages") {
+        languages::run(&mut report).await?;
+    }
+    if wanted("neighbour") {
+        neighbour::run(&mut report).await?;
+    }
+    if wanted("served") {
+        served::run(&mut report)?;
     }
     if wanted("replay") || wanted("rebuild") {
         replay::run(&mut report).await?;

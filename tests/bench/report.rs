@@ -9,7 +9,7 @@ use serde::Serialize;
 /// One line of `target/bench.json`; what does not apply is left out.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,9 +26,9 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    pub(crate) fn named(name: &'static str) -> Self {
+    pub(crate) fn named(name: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             ..Self::default()
         }
     }
@@ -73,7 +73,7 @@ pub(crate) struct Report(Vec<Figure>);
 impl Report {
     /// Prints a figure and keeps it.
     pub(crate) fn add(&mut self, figure: Figure) {
-        let mut line = format!("{:<20}", figure.name);
+        let mut line = format!("{:<34}", figure.name);
         let all = [
             (figure.p50_ms, "p50", "ms"),
             (figure.p99_ms, "p99", "ms"),
@@ -100,7 +100,7 @@ impl Report {
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
         for figure in &self.0 {
-            all.retain(|old| old["name"] != figure.name);
+            all.retain(|old| old["name"] != figure.name.as_str());
             all.push(serde_json::to_value(figure)?);
         }
         std::fs::write(&file, serde_json::to_vec_pretty(&all)?)?;

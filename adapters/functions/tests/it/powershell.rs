@@ -5,10 +5,7 @@ use serde_json::json;
 
 use crate::support::{Node, error, example, example_json, node, node_with, revision};
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that was skipped is to be seen"
-)]
+#[expect(clippy::print_stderr, reason = "a test that was skipped is to be seen")]
 /// A node with PowerShell; without one, says that the test was skipped and what it would take.
 async fn with_powershell() -> Option<Node> {
     let node = node();
