@@ -6,6 +6,11 @@ use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
 
 use crate::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
 
+/// The folder of a layer that holds what its system packages unpack to.
+pub(crate) const PACKAGES: &str = ".system";
+/// Where that is shown inside the sandbox.
+const PACKAGES_DIR: &str = "/system";
+
 /// What of the network a function can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkPolicy {
@@ -53,8 +58,11 @@ impl Blueprint {
         spec.mounts.extend(interpreter_mount(base));
         if let Some(path) = layer {
             let source = path.join(&manifest.layer.folder);
-            spec.mounts
-                .push(Mount::read_only(source, &manifest.layer.mount));
+            if source.is_dir() {
+                let mount = Mount::read_only(source, &manifest.layer.mount);
+                spec.mounts.push(mount);
+            }
+            show_packages(&path.join(PACKAGES), &mut spec);
         }
         let key = serde_json::to_string(&spec).expect("a spec is plain data");
         Self {
@@ -69,6 +77,29 @@ impl Blueprint {
 pub(crate) fn interpreter_mount(base: &BaseImage) -> Option<Mount> {
     let system = base.prefix.starts_with("/usr") || base.prefix == Path::new("/");
     (!system).then(|| Mount::read_only(&base.prefix, &base.prefix))
+}
+
+/// Lets programs and libraries of the layer's system packages be found.
+fn show_packages(folder: &Path, spec: &mut Spec) {
+    if !folder.is_dir() {
+        return;
+    }
+    spec.mounts.push(Mount::read_only(folder, PACKAGES_DIR));
+    let arch = std::env::consts::ARCH;
+    let libraries: Vec<String> = ["usr/lib", "lib"]
+        .iter()
+        .flat_map(|lib| {
+            let lib = format!("{PACKAGES_DIR}/{lib}");
+            [format!("{lib}/{arch}-linux-gnu"), lib]
+        })
+        .collect();
+    spec.env
+        .push(("LD_LIBRARY_PATH".to_owned(), libraries.join(":")));
+    for (name, value) in &mut spec.env {
+        if name == "PATH" {
+            *value += &format!(":{PACKAGES_DIR}/usr/bin:{PACKAGES_DIR}/bin");
+        }
+    }
 }
 
 fn environment() -> Vec<(String, String)> {

@@ -33,7 +33,7 @@ const BUILDER: u32 = 2;
 pub struct LayerSpec {
     /// The whole text of `requirements.txt`, `package.json`, or what the language has.
     pub manifest: Option<String>,
-    /// Packages of the operating system. The base image is this host, so they must be there.
+    /// Packages of the operating system; those that this host lacks become part of the layer.
     pub system_packages: Vec<SystemPackage>,
 }
 
@@ -120,19 +120,19 @@ impl Layers {
         base: &BaseImage,
         spec: &LayerSpec,
     ) -> Result<Option<Layer>, Failure> {
-        packages::check(&spec.system_packages).await?;
+        let missing = packages::missing(&spec.system_packages).await?;
         let manifest = spec.manifest.as_deref().unwrap_or_default().trim();
-        if manifest.is_empty() {
+        if manifest.is_empty() && missing.is_empty() {
             return Ok(None);
         }
         let label = base.language.label();
         let rule = base.language.manifest().build.as_ref();
-        let rule = rule.ok_or_else(|| {
-            Failure::of(format!(
+        if rule.is_none() && !manifest.is_empty() {
+            return Err(Failure::of(format!(
                 "{label} functions have no manifest of dependencies"
-            ))
-        })?;
-        let key = key(base, manifest);
+            )));
+        }
+        let key = key(base, manifest, &missing);
         let key_file = self.folder.join("keys").join(key.as_str());
         let _turn = self.turn.lock().await;
         if let Some(layer) = self.known(&key_file).await {
@@ -150,7 +150,13 @@ impl Layers {
             timeout: self.bounds.timeout,
             log: &self.folder.join("logs").join(key.as_str()),
         };
-        room.build(manifest).await?;
+        room.furnish()?;
+        if !missing.is_empty() {
+            room.install(&missing).await?;
+        }
+        if !manifest.is_empty() {
+            room.build(manifest).await?;
+        }
         let built = folder.path().join("layer");
         let asked_for_nothing = std::fs::read_dir(&built).is_ok_and(|mut all| all.next().is_none());
         let layer = match asked_for_nothing {
@@ -234,13 +240,14 @@ impl Layers {
 }
 
 /// What a manifest comes to depends on it, on the interpreter it is for, and on this builder.
-fn key(base: &BaseImage, manifest: &str) -> Digest {
+fn key(base: &BaseImage, manifest: &str, missing: &[String]) -> Digest {
     let parts = (
         BUILDER,
         base.language,
         &base.version,
         std::env::consts::ARCH,
         manifest,
+        missing,
     );
     Digest::of(&serde_json::to_vec(&parts).expect("plain data"))
 }

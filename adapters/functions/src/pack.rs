@@ -114,7 +114,7 @@ pub(crate) struct LayerMount {
 }
 
 /// How a manifest becomes a dependency layer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Build {
     /// What people call the manifest.

@@ -1,41 +1,64 @@
-//! Packages of the operating system: a base image that is the host has the host's.
+//! Packages of the operating system: those that the host lacks are unpacked into the layer.
 
 use std::process::Stdio;
 
 use super::SystemPackage;
 use crate::error::Failure;
 
-/// Whether every package is there in its version.
-pub(super) async fn check(packages: &[SystemPackage]) -> Result<(), Failure> {
+/// What fetches and unpacks them, in the build sandbox; the folder is the one of
+/// [`crate::blueprint::PACKAGES`].
+pub(super) const SCRIPT: &str = include_str!("packages.sh");
+/// What `apt-get` reads.
+pub(super) const HOST_FILES: [&str; 4] = [
+    "/etc/apt",
+    "/var/lib/apt/lists",
+    "/var/lib/dpkg/status",
+    "/etc/dpkg",
+];
+
+/// Those of the packages that the host does not have in their version, as `apt-get` names them.
+pub(super) async fn missing(packages: &[SystemPackage]) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
     for SystemPackage { name, version } in packages {
-        let letter = |c: char| c.is_ascii_alphanumeric() || "+-.:_".contains(c);
-        if name.is_empty() || name.starts_with('-') || !name.chars().all(letter) {
-            return Err(Failure::of(format!(
-                "{name:?} is not the name of a system package"
-            )));
+        let letter = |c: char| c.is_ascii_alphanumeric() || "+-.:_~".contains(c);
+        for (what, text) in [("name", name), ("version", version)] {
+            let empty = text.is_empty() && what == "name";
+            if empty || text.starts_with('-') || !text.chars().all(letter) {
+                return Err(Failure::of(format!(
+                    "{text:?} is not the {what} of a system package"
+                )));
+            }
         }
-        let asked = tokio::process::Command::new("dpkg-query")
-            .args(["-W", "-f=${db:Status-Abbrev} ${Version}", name])
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        let found = asked.ok().filter(|o| o.status.success());
-        let found = found
-            .and_then(|o| String::from_utf8(o.stdout).ok())
-            .unwrap_or_default();
-        let Some(installed) = found.strip_prefix("ii ").map(str::trim) else {
-            return Err(Failure::of(format!(
-                "system package {name} is not installed on this node, \
-                 and a base image that is the host's interpreter cannot install it"
-            )));
-        };
-        if !installed.starts_with(version.as_str()) {
-            return Err(Failure::of(format!(
-                "system package {name} is installed in version {installed}, not {version}"
-            )));
+        let installed = installed(name).await;
+        if installed.is_some_and(|installed| installed.starts_with(version.as_str())) {
+            continue;
         }
+        missing.push(match version.as_str() {
+            "" => name.clone(),
+            version => format!("{name}={version}*"),
+        });
     }
-    Ok(())
+    Ok(missing)
+}
+
+async fn installed(name: &str) -> Option<String> {
+    let asked = tokio::process::Command::new("dpkg-query")
+        .args(["-W", "-f=${db:Status-Abbrev} ${Version}", name])
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    let output = asked.ok().filter(|o| o.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.strip_prefix("ii ").map(|v| v.trim().to_owned())
+}
+
+/// Why they are not there, and what a node's owner can do about it.
+pub(super) fn absent(packages: &[String], why: &str) -> Failure {
+    Failure::of(format!(
+        "the system packages {0} are not installed on this node, and could not be fetched; \
+         to install them: apt-get install {0}{why}",
+        packages.join(" ")
+    ))
 }
 
 #[cfg(test)]
@@ -43,21 +66,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_system_package_must_be_there_in_that_version() {
+    async fn what_the_host_has_in_another_version_or_not_at_all_is_missing() {
         let package = |name: &str, version: &str| {
             [SystemPackage {
                 name: name.into(),
                 version: version.into(),
             }]
         };
-        assert_eq!(check(&package("libc6", "")).await, Ok(()));
+        assert_eq!(missing(&package("libc6", "")).await, Ok(Vec::new()));
+        for (name, version, named) in [
+            ("libc6", "0.0", "libc6=0.0*"),
+            ("no-such-package", "", "no-such-package"),
+        ] {
+            let found = missing(&package(name, version)).await;
+            assert_eq!(found, Ok(vec![named.to_owned()]));
+        }
         for (name, version) in [
-            ("libc6", "0.0"),
-            ("no-such-package", ""),
             ("", "1"),
             ("-x", ""),
+            ("x", "-o"),
+            ("x y", ""),
+            ("x", "$(y)"),
         ] {
-            assert!(check(&package(name, version)).await.is_err(), "{name}");
+            assert!(missing(&package(name, version)).await.is_err(), "{name}");
         }
     }
 }

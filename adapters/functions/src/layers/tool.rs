@@ -8,6 +8,7 @@ use std::time::Duration;
 use adapter_sandbox::{Exit, Launcher, Limits, Mount, Network, Process, Spec};
 use tokio::time::Instant;
 
+use super::packages;
 use crate::blueprint::interpreter_mount;
 use crate::error::{Failure, chain};
 use crate::language::{BaseImage, PACK_DIR};
@@ -62,7 +63,8 @@ pub(super) struct Room<'a> {
     pub(super) base: &'a BaseImage,
     /// The pack's files on the host.
     pub(super) pack: &'a Path,
-    pub(super) rule: &'a Build,
+    /// What its language says of builds.
+    pub(super) rule: Option<&'a Build>,
     /// The build folder on the host.
     pub(super) folder: &'a Path,
     pub(super) cache: &'a Path,
@@ -73,7 +75,7 @@ pub(super) struct Room<'a> {
 
 impl Room<'_> {
     /// Lays out the build folder: an empty layer, a home with the tools' configuration.
-    fn furnish(&self) -> Result<(), Failure> {
+    pub(super) fn furnish(&self) -> Result<(), Failure> {
         let failed = |e| Failure::io("prepare a build folder", &e);
         for name in ["layer", "home", "tmp"] {
             std::fs::create_dir_all(self.folder.join(name)).map_err(failed)?;
@@ -81,7 +83,7 @@ impl Room<'_> {
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
             return Ok(());
         };
-        for name in &self.rule.home_files {
+        for name in self.rule.iter().flat_map(|rule| &rule.home_files) {
             let Ok(content) = std::fs::read(home.join(name)) else {
                 continue;
             };
@@ -94,32 +96,56 @@ impl Room<'_> {
 
     /// Runs the pack's builder on a manifest; what it leaves in the layer's folder is the layer.
     pub(super) async fn build(&self, manifest: &str) -> Result<(), Failure> {
-        self.furnish()?;
+        let rule = self.rule.expect("a manifest without a builder is refused");
         let failed = |e| Failure::io("write a manifest", &e);
         let text = format!("{manifest}\n");
-        std::fs::write(self.folder.join(&self.rule.manifest), text).map_err(failed)?;
-        self.run(self.spec()).await
-    }
-
-    fn spec(&self) -> Spec {
+        std::fs::write(self.folder.join(&rule.manifest), text).map_err(failed)?;
         let program = self.base.interpreter.to_string_lossy();
         let values = [("program", &*program), ("pack", PACK_DIR)];
-        let words = self.rule.command.iter().map(|word| fill(word, &values));
-        let mut words: Vec<String> = words.collect();
-        let mut spec = Spec::new(words.remove(0));
-        spec.args = words;
-        let (mut env, mut mounts) = (environment(self.rule), host_files(self.rule));
-        env.push(("MANIFEST".into(), format!("{BUILD}/{}", self.rule.manifest)));
-        for tool in &self.rule.tools {
+        let words: Vec<String> = rule
+            .command
+            .iter()
+            .map(|word| fill(word, &values))
+            .collect();
+        let mut spec = self.spec(&words, environment(rule), host_files(rule));
+        let manifest = format!("{BUILD}/{}", rule.manifest);
+        spec.env.push(("MANIFEST".into(), manifest));
+        for tool in &rule.tools {
             let chosen = self.tools.get(&tool.name).cloned();
             let Some(path) = chosen.or_else(|| on_path(&tool.name)) else {
                 continue;
             };
             let (shown, mount) = show(tool, &path);
             let name = tool.name.to_ascii_uppercase().replace('-', "_");
-            env.push((format!("TOOL_{name}"), shown));
-            mounts.extend(mount);
+            spec.env.push((format!("TOOL_{name}"), shown));
+            spec.mounts.extend(mount);
         }
+        self.run(spec).await
+    }
+
+    /// Unpacks system packages into the layer.
+    pub(super) async fn install(&self, missing: &[String]) -> Result<(), Failure> {
+        let rule = Build {
+            host_files: packages::HOST_FILES.map(str::to_owned).to_vec(),
+            ..Build::default()
+        };
+        let mut words = ["/bin/sh", "-c", packages::SCRIPT, "packages"]
+            .map(str::to_owned)
+            .to_vec();
+        words.extend_from_slice(missing);
+        let spec = self.spec(&words, environment(&rule), host_files(&rule));
+        match self.run(spec).await {
+            Err(failure) if !failure.transient => {
+                Err(packages::absent(missing, &format!(":\n{}", failure.reason)))
+            }
+            done => done,
+        }
+    }
+
+    fn spec(&self, words: &[String], env: Vec<(String, String)>, mounts: Vec<Mount>) -> Spec {
+        let (program, arguments) = words.split_first().expect("a pack without is refused");
+        let mut spec = Spec::new(program);
+        spec.args = arguments.to_vec();
         spec.env = env;
         spec.cwd = LAYER.into();
         spec.hostname = "build".into();

@@ -145,19 +145,84 @@ async fn an_image_that_asks_for_nothing_has_no_layer() {
     for nothing in [LayerSpec::default(), spec("# nothing\n")] {
         assert_eq!(node.functions.build_layer(&base, &nothing).await, Ok(None));
     }
-    let absent = SystemPackage {
-        name: "no-such-package".into(),
-        version: "1".into(),
+}
+
+fn packages(names: &[(&str, &str)], manifest: Option<&str>) -> LayerSpec {
+    let package = |(name, version): &(&str, &str)| SystemPackage {
+        name: (*name).to_owned(),
+        version: (*version).to_owned(),
     };
-    let asks = LayerSpec {
-        manifest: None,
-        system_packages: vec![absent],
-    };
-    let said = fails(&node, "python3", &asks).await;
-    assert!(
-        said.starts_with("system package no-such-package is not installed"),
-        "{said}"
+    LayerSpec {
+        manifest: manifest.map(str::to_owned),
+        system_packages: names.iter().map(package).collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_packages_that_the_host_lacks_are_in_the_layer() {
+    let (one, two) = (node(), node());
+    let base = one
+        .functions
+        .base_image("python3", "")
+        .await
+        .expect("there is Python");
+    // Their versions are those of any Debian: the second is a library, with others that it needs.
+    let asks = packages(
+        &[("hello", "2"), ("libgeos-c1v5", ""), ("libc6", "")],
+        Some("six==1.17.0"),
     );
+    let layer = one
+        .functions
+        .build_layer(&base, &asks)
+        .await
+        .expect("it builds");
+    let again = two
+        .functions
+        .build_layer(&base, &asks)
+        .await
+        .expect("it builds");
+    assert_eq!(layer, again, "two builds come to the same bytes");
+    let text = "import ctypes, subprocess, six
+def handle(context, payload):
+    geos = ctypes.CDLL('libgeos_c.so.1')
+    geos.GEOSversion.restype = ctypes.c_char_p
+    said = subprocess.run(['hello', '-t'], capture_output=True, text=True).stdout.strip()
+    return [said, geos.GEOSversion().decode(), six.__version__]
+";
+    let function = with(
+        &layer.expect("it asks for something"),
+        revision("python3", "a.py", text),
+    );
+    let done = one.once(function, Value::Null).await;
+    assert_eq!(done.output[0], json!("hello, world"), "{:?}", done.error);
+    assert!(
+        done.output[1].as_str().is_some_and(|v| v.starts_with("3.")),
+        "{}",
+        done.output
+    );
+    assert_eq!(done.output[2], json!("1.17.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_packages_that_are_nowhere_are_named_with_the_command_that_installs_them() {
+    let node = node();
+    for (name, version, named) in [
+        ("no-such-package", "1", "no-such-package=1*"),
+        ("libc6", "0.0", "libc6=0.0*"),
+    ] {
+        let said = fails(&node, "nodejs", &packages(&[(name, version)], None)).await;
+        let expected = format!(
+            "the system packages {named} are not installed on this node, and could not be \
+             fetched; to install them: apt-get install {named}:\n"
+        );
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(
+            said.contains("\nE: "),
+            "apt-get's own words are missing: {said}"
+        );
+    }
+    let said = fails(&node, "nodejs", &packages(&[("-o", "")], None)).await;
+    assert_eq!(said, "\"-o\" is not the name of a system package");
 }
 
 #[tokio::test(flavor = "multi_thread")]
