@@ -94,6 +94,8 @@ pub(crate) struct HandlerRule {
     /// The handler of a single file: `{path}` is the file, `{module}` the same without its ending
     /// and with dots for slashes.
     pub(crate) default: String,
+    /// The handler that a bare `{name}` means in a single file, where that can be.
+    pub(crate) member: Option<String>,
     /// The form in words, for the reason when it is another.
     pub(crate) form: String,
     /// What has to stand between two parts of it.

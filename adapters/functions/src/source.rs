@@ -16,6 +16,8 @@ use crate::pack::{SourceRule, fill};
 
 /// More than this unpacked belongs into a dependency layer.
 const UNPACKED_BYTES_MAX: u64 = 16 << 20;
+/// What the first documents of Dispatch call the entry of a file unless they say otherwise.
+const ENTRY: &str = "main";
 /// So many files are no function's own.
 const FILES_MAX: usize = 2000;
 
@@ -153,9 +155,20 @@ fn settle_handler(
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Result<String, Failure> {
     let rule = &language.manifest().handler;
+    let only = only_source(&language.manifest().source, files);
     if handler.is_empty() {
-        let (path, module) = only_source(&language.manifest().source, files)?;
+        let (path, module) = only?;
         return Ok(fill(&rule.default, &[("path", &path), ("module", &module)]));
+    }
+    if let (Ok((path, module)), true) = (only, is_word(handler)) {
+        let values = [("path", &*path), ("module", &*module), ("name", handler)];
+        match &rule.member {
+            _ if handler == ENTRY && !files.contains_key(ENTRY) => {
+                return Ok(fill(&rule.default, &values));
+            }
+            Some(member) => return Ok(fill(member, &values)),
+            None => {}
+        }
     }
     let invalid = || {
         Failure::of(format!(
@@ -180,6 +193,10 @@ fn settle_handler(
     } else {
         Ok(handler.to_owned())
     }
+}
+
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The one source file that there is: its path, and the name of its module.
@@ -259,6 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn the_entry_of_an_old_document_is_a_function_of_the_only_file() {
+        let py = archive(&[("hello.py", b"")]);
+        for (entry, handler) in [("main", "hello.handle"), ("greet", "hello.greet")] {
+            let unpacked = unpack(&py, entry, python3()).expect("unpacks");
+            assert_eq!(unpacked.handler, handler);
+        }
+        let js = archive(&[("hello.js", b"")]);
+        let unpacked = unpack(&js, "main", nodejs()).expect("unpacks");
+        assert_eq!(unpacked.handler, "./hello.js");
+        let two = archive(&[("a.py", b""), ("b.py", b"")]);
+        assert!(reason(&two, "main", python3()).contains("module.function"));
+    }
+
+    #[test]
     fn several_files_need_one() {
         let two = archive(&[("a.py", b""), ("b.py", b"")]);
         let said = "Exactly 1 source file needed when HANDLER is empty";
@@ -299,7 +330,7 @@ mod tests {
     #[test]
     fn a_handler_of_the_wrong_form_is_refused() {
         let py = archive(&[("hello.py", b"")]);
-        for handler in ["hello", ".handle", "hello."] {
+        for handler in ["hel lo", ".handle", "hello."] {
             assert!(reason(&py, handler, python3()).contains("module.function"));
         }
         assert!(reason(&py, "../x.js", nodejs()).contains("is not a path"));

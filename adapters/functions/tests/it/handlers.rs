@@ -8,13 +8,20 @@ use serde_json::{Value, json};
 use crate::support::{call, error, example, example_json, node, nodejs, python, revision};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hello_answers_the_same_in_both_languages() {
+async fn hello_answers_the_same_in_every_language_and_syntax() {
     let node = node();
-    for (language, name, file) in [
-        ("python3", "hello.py", "python3/hello.py"),
-        ("nodejs", "hello.js", "nodejs/hello.js"),
+    for (language, name, handler, file) in [
+        ("python3", "hello.py", "", "python3/hello.py"),
+        ("nodejs", "hello.js", "", "nodejs/hello.js"),
+        // As documents of the first version say it, which named no file either.
+        ("python3", "", "main", "python3/hello.py"),
+        ("nodejs", "", "main", "nodejs/hello.js"),
+        ("java", "", "main", "java/Hello.java"),
+        ("java", "", "main", "java/HelloWithPojo.java"),
     ] {
         let mut hello = revision(language, name, &example(file));
+        hello.id = format!("{handler}{}", file.replace('/', "-"));
+        hello.handler = handler.to_owned();
         hello.schema_in = Some(example_json("hello.in.json"));
         hello.schema_out = Some(example_json("hello.out.json"));
         let id = node.load(hello).await;
