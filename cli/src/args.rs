@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use engine_model::Kind;
+use engine_model::{Kind, Timestamp};
 
 pub use create::{Common, Create, CreateApi, CreateOne};
 pub use function::{CreateFunction, FunctionFlags, FunctionWords};
@@ -150,6 +150,8 @@ pub enum Command {
     Dev(Dev),
     /// Show what a function can be begun from
     Templates(Templates),
+    /// End a run: what is carried out is killed, and what waits is not begun
+    Cancel(Cancel),
     /// Show everything that happened to a resource
     History {
         /// Its kind
@@ -413,6 +415,55 @@ pub struct Exec {
     /// A secret besides the function's own; may be repeated or comma-separated
     #[arg(long, value_delimiter = ',')]
     pub secret: Vec<String>,
+    /// Requests with the same key ask for one run
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Begin it after so long, as 90s, 10m, 2h or 1d
+    #[arg(long = "in", value_name = "DURATION", value_parser = duration)]
+    pub delay: Option<Duration>,
+    /// Begin it at this moment (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "delay", value_parser = moment)]
+    pub at: Option<Timestamp>,
+}
+
+/// `cancel`
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  dispatch cancel 01890a5d-ac96-774b-bcce-b302099a8057")]
+pub struct Cancel {
+    /// The run's id
+    pub run: engine_model::RunId,
+}
+
+/// Reads a moment.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "it is not RFC 3339, as 2030-01-31T12:00:00Z".into())
+}
+
+/// Reads a length of time: numbers with units, from long to short.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is no length of time, as 90s, 10m, 2h, 1d or 1h30m");
+    let (mut seconds, mut number) = (0u64, String::new());
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = number.parse().map_err(|_| wrong())?;
+        let more = count.checked_mul(unit).and_then(|s| seconds.checked_add(s));
+        seconds = more.ok_or_else(wrong)?;
+        number.clear();
+    }
+    if !number.is_empty() || text.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// `logs`
@@ -465,6 +516,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_length_of_time_needs_its_unit() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "10", "m", "-1s", "1w", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod batch;
+mod cancel;
 mod create;
 mod delete;
 mod dev;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Test(test) => test::run(&connect(&global).await?, &global, test).await,
         Command::Dev(dev) => dev::run(&connect(&global).await?, &global, dev).await,
         Command::Templates(Templates {}) => template::list(&global),
+        Command::Cancel(cancel) => cancel::run(&connect(&global).await?, &global, cancel).await,
         Command::Logs(logs) => logs::run(&connect(&global).await?, &global, logs).await,
         Command::History { kind, name } => {
             history::run(&connect(&global).await?, &global, kind, &name).await

@@ -33,6 +33,6 @@ mod tests;
 
 pub use error::Error;
 pub use history::HistoryEntry;
-pub use runs::RunDocument;
+pub use runs::{AttemptDocument, RunDocument};
 pub use tag::Tag;
 pub use views::{Limits, Rebuilt, Views};

@@ -11,7 +11,7 @@ mod fold;
 mod read;
 mod row;
 
-pub use document::RunDocument;
+pub use document::{AttemptDocument, RunDocument};
 
 pub(crate) use fold::RunFold;
 pub(crate) use read::{RunFilter, one, runs};

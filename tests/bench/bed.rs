@@ -79,6 +79,7 @@ impl Bed {
             vault: self.vault.clone(),
             blobs: self.blobs.clone(),
             runner: Some(self.workers.clone() as Arc<dyn Runner>),
+            runs_per_org: 0,
             performers: Box::new(|_| performers),
         })
         .await?;

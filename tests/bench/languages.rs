@@ -230,6 +230,7 @@ pub(crate) fn call(input: Value) -> Call {
         context: json!({}),
         input,
         deadline: None,
+        cancel: tokio_util::sync::CancellationToken::new(),
         patient: true,
         lines: None,
     }

@@ -17,6 +17,7 @@ mod osb;
 mod person;
 mod rest_cli;
 mod revisions;
+mod runs;
 mod services;
 mod sim;
 mod tidy;

@@ -227,9 +227,11 @@ impl Sim {
             Status::Error if said => Ok(()),
             Status::Error => bad("and does not say why"),
             Status::Initialized | Status::Updating if said && waits(&why) => Ok(()),
-            Status::Initialized | Status::Creating | Status::Updating | Status::Deleting => {
-                bad("for ever")
-            }
+            Status::Initialized
+            | Status::Creating
+            | Status::Updating
+            | Status::Deleting
+            | Status::Cancelled => bad("for ever"),
         }
     }
 

@@ -10,6 +10,7 @@ use adapter_functions::{
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 const PYTHON: &str = "def handle(context, payload):\n    return {'myField': 'Hello, %s from %s' % (payload['name'], payload['place'])}\n";
 const NODE: &str = "module.exports = (context, payload) => ({ myField: `Hello, ${payload.name} from ${payload.place}` });\n";
@@ -138,6 +139,7 @@ fn call() -> Call {
         deadline: None,
         patient: false,
         lines: None,
+        cancel: CancellationToken::new(),
     }
 }
 

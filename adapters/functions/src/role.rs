@@ -20,7 +20,7 @@ use tracing::debug;
 
 use crate::{
     Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec, NetworkPolicy,
-    Revision, Scale, Source, SystemPackage,
+    Revision, Scale, Source, SystemPackage, run::CANCELLED,
 };
 
 /// Wait before what failed for this node's own reasons is tried again.
@@ -288,9 +288,11 @@ impl Runner for Workers {
         let begun = Instant::now();
         let there = self.functions.is_loaded(&call.load.revision.to_string());
         // Another node may have been the one that loaded it first.
-        if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) =
-            self.load(&call.load).await
-        {
+        let loaded = tokio::select! {
+            loaded = self.load(&call.load) => loaded,
+            () = call.cancel.cancelled() => return failed(CANCELLED.into()),
+        };
+        if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) = loaded {
             return failed(format!(
                 "the function cannot be loaded on this node: {reason}"
             ));
@@ -309,6 +311,7 @@ impl Runner for Workers {
             deadline: None,
             patient: !call.blocking,
             lines: call.lines,
+            cancel: call.cancel,
         };
         let id = call.load.revision.to_string();
         let mut completion = self.functions.call(&id, invocation).await;

@@ -7,6 +7,7 @@
 //! | handler raised anything else | FunctionError | its own |
 //! | result is not JSON, or too large | FunctionError | `the result …` |
 //! | output against `schema.out` | FunctionError | `Output invalid against schema: …` |
+//! | someone asked for its end | SystemError | `the run was cancelled` |
 //! | timeout | FunctionError | `Function execution exceeded the timeout` |
 //! | no worker before the deadline | FunctionError | `Did not invoke, already exceeded timeout` |
 //! | process exited, crashed, out of memory | FunctionError | `the function's process …` |
@@ -27,6 +28,7 @@ use engine_model::spec::Isolation;
 use engine_model::{LogStream, RunTimings};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::bindings::Bindings;
 use crate::carried::Carried;
@@ -39,6 +41,9 @@ use crate::pool::{Lease, NoWorker, Pool};
 use crate::revision::Prepared;
 use crate::trace;
 use crate::worker::{Broken, Captured};
+
+/// What is said of a call that someone asked to end.
+pub(crate) const CANCELLED: &str = "the run was cancelled";
 
 /// Workers that die before they took the order are replaced so many times for one call.
 const DELIVERIES_MAX: usize = 3;
@@ -61,6 +66,8 @@ pub struct Call {
     pub patient: bool,
     /// Who is told what it prints while it runs.
     pub lines: Option<Arc<dyn LineSink>>,
+    /// Cancelled when the call is to end: its worker is killed with all that it started.
+    pub cancel: CancellationToken,
 }
 
 impl fmt::Debug for Call {
@@ -132,7 +139,13 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
     ));
     for _ in 0..DELIVERIES_MAX {
         let asked = Instant::now();
-        let mut lease = match pool.lease(wait_end, call.patient).await {
+        let lease = tokio::select! {
+            lease = pool.lease(wait_end, call.patient) => lease,
+            () = call.cancel.cancelled() => {
+                return Completion::refused(RunError::system(CANCELLED));
+            }
+        };
+        let mut lease = match lease {
             Ok(lease) => lease,
             Err(none) => {
                 let busy = matches!(none, NoWorker::Crowded(_));
@@ -166,6 +179,7 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             end,
             lines: call.lines.clone(),
             timings,
+            cancel: call.cancel.clone(),
         };
         let performed = exchange.perform();
         match Carried::new(performed, &floor.tasks, &floor.reaper.runtime).await {
@@ -248,6 +262,7 @@ struct Exchange {
     bindings: Arc<Bindings>,
     input: Value,
     end: Instant,
+    cancel: CancellationToken,
     lines: Option<Arc<dyn LineSink>>,
     timings: RunTimings,
 }
@@ -279,7 +294,20 @@ impl Exchange {
         let files = fresh.then(|| self.bindings.files());
         let order = frame::call(id, &self.context, &self.input, files);
         worker.bindings.clone_from(self.bindings.digest());
-        let answer = worker.exchange(&order, self.end, &mut captured).await;
+        let answer = tokio::select! {
+            answer = worker.exchange(&order, self.end, &mut captured) => Some(answer),
+            () = self.cancel.cancelled() => None,
+        };
+        let Some(answer) = answer else {
+            worker.unfit = true;
+            // The worker is killed before anybody hears of the end.
+            drop(self.lease);
+            return Ok(Exchanged {
+                result: Err(RunError::system(CANCELLED)),
+                logs: captured.into_logs(),
+                timings: self.timings,
+            });
+        };
         let answered = Instant::now();
         let delivered = worker.delivered.take().unwrap_or(answered);
         self.timings.injection_us = us(delivered.duration_since(begun));
@@ -320,10 +348,7 @@ impl Exchange {
         };
         // The worker is back in its pool before the caller hears of it.
         drop(self.lease);
-        let logs = Logs {
-            stdout: captured.stdout.into_lines(),
-            stderr: captured.stderr.into_lines(),
-        };
+        let logs = captured.into_logs();
         let timings = self.timings;
         Ok(Exchanged {
             result,

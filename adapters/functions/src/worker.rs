@@ -19,7 +19,7 @@ use crate::blueprint::Blueprint;
 use crate::budget::Permit;
 use crate::error::{Failure, chain};
 use crate::frame::{self, Init, REPLY_BYTES_MAX, Ready};
-use crate::logs::Capture;
+use crate::logs::{Capture, Logs};
 use crate::port::{Channel, Pipe, awaited};
 use crate::relay::Relays;
 use crate::trace;
@@ -79,6 +79,16 @@ impl Reaper {
 pub(crate) struct Captured {
     pub(crate) stdout: Capture,
     pub(crate) stderr: Capture,
+}
+
+impl Captured {
+    /// What was printed, line by line.
+    pub(crate) fn into_logs(self) -> Logs {
+        Logs {
+            stdout: self.stdout.into_lines(),
+            stderr: self.stderr.into_lines(),
+        }
+    }
 }
 
 /// Why an exchange has no reply. The worker is unfit after any of these.

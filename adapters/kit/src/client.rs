@@ -77,6 +77,19 @@ pub trait Runs: Send + Sync + 'static {
         actor: Actor,
         wait: Option<Duration>,
     ) -> Result<RunTicket, ClientError>;
+
+    /// Asks for the end of a run, and returns the position in the run stream at which this is on
+    /// record. What is carried out is killed then, wherever that is. It is safe to repeat.
+    ///
+    /// # Errors
+    /// `Rejected` with `already-ended` when the run has ended otherwise; `Timeout`; `Unreachable`.
+    async fn cancel(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        function: &Name,
+        actor: Actor,
+    ) -> Result<Seq, ClientError>;
 }
 
 /// Asks the views.

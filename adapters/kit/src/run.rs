@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use engine_model::{FunctionLoad, LogLine, Name, RevisionId, RunId, RunResult};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 /// One call of a function.
 pub struct RunCall {
@@ -30,6 +31,9 @@ pub struct RunCall {
     pub timings: bool,
     /// Who is told what the function prints while it runs.
     pub lines: Option<Arc<dyn LineSink>>,
+    /// Cancelled when someone asks for the end of the run: what carries it out is killed at once,
+    /// with all that it started, and the call ends with an error.
+    pub cancel: CancellationToken,
 }
 
 /// Is told of each line that a run prints, while it runs.

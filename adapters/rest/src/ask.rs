@@ -144,6 +144,20 @@ impl App {
     }
 }
 
+impl App {
+    /// Asks for the end of a run.
+    pub(crate) async fn cancel(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        function: &Name,
+    ) -> Result<Seq, Refusal> {
+        let (org, actor) = (&caller.org, caller.actor.clone());
+        self.within(self.ports.runs.cancel(id, org, function, actor))
+            .await
+    }
+}
+
 /// Who waited in vain hears that the run goes on, and under which name.
 fn goes_on(id: RunId, waited: Duration) -> Refusal {
     let message = format!(

@@ -253,7 +253,7 @@ impl Connection {
         command: RunCommand,
         wait: Option<Duration>,
     ) -> Result<(RunId, RunTicket), ClientError> {
-        let id = RunId(Uuid::now_v7());
+        let id = self.run_id(function, &command)?;
         let ticket = self.run_as(id, function, command, wait).await?;
         Ok((id, ticket))
     }
@@ -284,6 +284,42 @@ impl Connection {
             "lines are told over NATS only while they are printed, and this connection is over REST",
         )?;
         Ok(client.follow_logs(&self.org, function, run).await?)
+    }
+
+    /// The id of the run that a command starts: its key's, or a new one.
+    ///
+    /// # Errors
+    /// `Rejected` when the key cannot be used.
+    pub fn run_id(&self, function: &Name, command: &RunCommand) -> Result<RunId, ClientError> {
+        let id = RunId(Uuid::now_v7());
+        Ok(command.run_id(id, &self.org, function)?)
+    }
+
+    /// Asks for the end of a run.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it did not answer.
+    pub async fn cancel(&self, id: RunId, function: &Name) -> Result<Seq, ClientError> {
+        let actor = self.actor.clone();
+        self.runs.cancel(id, &self.org, function, actor).await
+    }
+
+    /// A run's record, as it is at `at_least` or later.
+    ///
+    /// # Errors
+    /// `not-found`, or that the server did not answer.
+    pub async fn one_run(&self, id: RunId, at_least: Seq) -> Result<Value, ClientError> {
+        let query = Query {
+            org: self.org.clone(),
+            filter: Filter::Run { id },
+            at_least: Seq(0),
+            runs_at_least: at_least,
+        };
+        let mut answer = self.queries.query(query).await?;
+        answer
+            .documents
+            .pop()
+            .ok_or_else(|| ClientError::Unreachable("the server answered with no document".into()))
     }
 
     /// The blob store, where the connection reaches it.

@@ -187,6 +187,23 @@ impl Runs for RestClient {
         }
         read::<RunReply>(response).await.map(RunTicket::Finished)
     }
+
+    async fn cancel(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        _function: &Name,
+        actor: Actor,
+    ) -> Result<Seq, ClientError> {
+        let request = self
+            .request(Method::POST, &format!("runs/{id}/cancel"), org)
+            .header("X-Dispatch-Actor", actor.0);
+        let response = self.send(request, self.within).await?;
+        let seq = response.headers().get("X-Dispatch-At-Least");
+        let seq = seq.and_then(|seq| seq.to_str().ok()?.parse().ok());
+        read::<serde_json::Value>(response).await?;
+        Ok(Seq(seq.unwrap_or(0)))
+    }
 }
 
 #[async_trait]

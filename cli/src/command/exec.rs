@@ -2,10 +2,9 @@
 
 use adapter_kit::{Digest, RunTicket};
 use anyhow::{Context, Result};
-use engine_model::{Kind, Name, RunCommand, RunId, RunResult, Seq};
+use engine_model::{Kind, Name, RunCommand, RunEvent, RunReply, RunResult, Seq, Timestamp};
 use projections::RunDocument;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::logs;
 use super::operate::read_bytes;
@@ -27,10 +26,16 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
         .iter()
         .map(Name::new)
         .collect::<Result<Vec<_>, _>>()?;
+    let delayed = exec.delay.map(|delay| {
+        let ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(chrono::Utc::now().timestamp_millis()).plus_ms(ms)
+    });
     let command = RunCommand {
         input,
         blocking: exec.wait,
         secrets,
+        idempotency_key: exec.idempotency_key,
+        not_before: exec.at.or(delayed),
         ..RunCommand::default()
     };
     let function = Name::new(exec.function)?;
@@ -39,7 +44,7 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
         // Nobody would hear that the function is not there.
         connection.one(Kind::Function, &function, Seq(0)).await?;
     }
-    let id = RunId(Uuid::now_v7());
+    let id = connection.run_id(&function, &command)?;
     let lines = match exec.logs {
         true => Some(connection.follow_logs(&function, Some(id)).await?),
         false => None,
@@ -66,10 +71,26 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
             let mut reply = reply;
             fetch_output(connection, &mut reply.result).await?;
             let failed = reply.result.error.is_some();
+            if !told_all(&command, &reply) {
+                let mut document = connection.one_run(id, reply.seq).await?;
+                document["output"] = reply.result.output;
+                print_data(format, &document)?;
+                return Ok(if failed { Exit::RunFailed } else { Exit::Done });
+            }
             let document = RunDocument::of_reply(&function, &command, &reply);
             print_data(format, &serde_json::to_value(document)?)?;
             Ok(if failed { Exit::RunFailed } else { Exit::Done })
         }
+    }
+}
+
+/// Whether the reply says all there is to say: not of a run that was begun more than once, or by
+/// an earlier request.
+fn told_all(command: &RunCommand, reply: &RunReply) -> bool {
+    match &reply.started {
+        Some(RunEvent::Started { attempt, .. }) => *attempt == 1,
+        Some(_) => false,
+        None => command.idempotency_key.is_none() && reply.result.error.is_some(),
     }
 }
 

@@ -122,6 +122,7 @@ fn blame(kind: RunErrorKind) -> Failure {
         RunErrorKind::InputError => Failure::InputError,
         RunErrorKind::FunctionError => Failure::FunctionError,
         RunErrorKind::SystemError => Failure::SystemError,
+        RunErrorKind::Cancelled => Failure::Cancelled,
     }
 }
 

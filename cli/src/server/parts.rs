@@ -155,6 +155,7 @@ impl Parts {
             vault: vault.clone(),
             blobs: blobs.clone(),
             runner: workers.map(|workers| Arc::new(workers) as Arc<dyn Runner>),
+            runs_per_org: plan.settings.worker.runs_per_organization.unwrap_or(0),
             performers,
         })
         .await?;

@@ -102,6 +102,8 @@ pub(crate) enum RunDurability {
 pub(crate) struct Worker {
     /// The most workers of one function; by default 16.
     pub(crate) workers_max: Option<usize>,
+    /// Runs of one organization that are carried out at once; by default as many as there are.
+    pub(crate) runs_per_organization: Option<usize>,
     /// Megabytes of memory that all workers together may take; by default 2048.
     pub(crate) memory_mb: Option<u64>,
     /// A folder with more language packs, each a folder of its own.

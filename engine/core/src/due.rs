@@ -55,6 +55,8 @@ pub fn alarm(world: &World, due: &Due, now: Timestamp) -> Vec<Effect> {
                 .into_iter()
                 .collect()
         }
+        // A run is no part of the world.
+        Alarm::Wake => Vec::new(),
         Alarm::Renew => {
             if proceed(world, key, now).writes.is_empty() {
                 Vec::new()
@@ -124,10 +126,7 @@ fn overdue(world: &World, key: &ResourceKey, state: &State, now: Timestamp) -> O
         if at.plus_ms(LATE_MS) > now {
             return None;
         }
-        let due = Due {
-            key: key.clone(),
-            alarm: wanted,
-        };
+        let due = Due::new(key.clone(), wanted);
         let effects = alarm(world, &due, now);
         // Another node may be at it: a request that changes something is not sent beside itself.
         if effects.iter().any(changes_something) && at.plus_ms(REQUEST_MS) > now {

@@ -84,10 +84,7 @@ impl Wanted {
         let effects = pending::of(world, key, When::Asked);
         self.0.extend((OWN..).zip(effects));
         if let Some((alarm, at)) = crate::due::alarm_of(world, key) {
-            let due = Due {
-                key: key.clone(),
-                alarm,
-            };
+            let due = Due::new(key.clone(), alarm);
             self.0
                 .push((TIMER, Effect::Timer(TimerRequest { due, at })));
         }

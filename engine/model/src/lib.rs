@@ -49,7 +49,7 @@ pub use resource::ResourceKey;
 pub use revision::{Because, LOADED_KEPT, SHARES_MAX, Share, UNLOADED_KEPT};
 pub use run::{
     LogLine, LogStream, RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs,
-    RunReply, RunResult, RunTimings,
+    RunReply, RunResult, RunTimings, RunWake,
 };
 pub use sealed::{ClientSealed, KeyId, Sealed};
 pub use status::Status;

@@ -60,6 +60,10 @@ codes! {
     NotReady => "not-ready", 409;
     /// The resource is being deleted.
     BeingDeleted => "being-deleted", 409;
+    /// The idempotency key was used for a run with another input.
+    IdempotencyConflict => "idempotency-conflict", 409;
+    /// The run has ended already.
+    AlreadyEnded => "already-ended", 409;
     /// Too many others changed the resource at the same time, or wait for the same.
     Busy => "busy", 429;
     /// The sender may not do this.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::{Actor, Code, FunctionId, Name, OrgName, Rejection, RevisionId, RunId, Seq, Timestamp};
 
 /// What someone wants to have run. The subject names the function and the run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunCommand {
     /// The function's second argument.
@@ -27,6 +27,101 @@ pub struct RunCommand {
     /// Whether the result is to say how long each stage took.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timings: bool,
+    /// Requests with the same key ask for one run of the function; its id is [`RunId::of_key`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// It is not begun before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment")]
+    pub not_before: Option<Timestamp>,
+    /// Asks for the end of the run that the subject names, and for nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel: bool,
+}
+
+/// A moment as people write it: RFC 3339, or milliseconds since 1970.
+mod moment {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serde_json::Value;
+
+    use crate::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(
+        at: &Option<Timestamp>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        at.map(Timestamp::rfc3339).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let wrong =
+            || D::Error::custom("notBefore is neither RFC 3339 nor milliseconds since 1970");
+        match Value::deserialize(from)? {
+            Value::Null => Ok(None),
+            Value::String(text) => Timestamp::parse(&text).map(Some).ok_or_else(wrong),
+            Value::Number(ms) => ms.as_i64().map(Timestamp).map(Some).ok_or_else(wrong),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Longest idempotency key, in bytes.
+const KEY_BYTES_MAX: usize = 256;
+
+impl RunCommand {
+    /// What asks for the end of a run.
+    #[must_use]
+    pub fn cancelling() -> Self {
+        Self {
+            cancel: true,
+            ..Self::default()
+        }
+    }
+
+    /// The run that the command is for: the one that its key names, else `id`.
+    ///
+    /// # Errors
+    /// `invalid-field` when the key is empty, too long, or no printable text.
+    pub fn run_id(&self, id: RunId, org: &OrgName, function: &Name) -> Result<RunId, Rejection> {
+        let Some(key) = &self.idempotency_key else {
+            return Ok(id);
+        };
+        let fits = (1..=KEY_BYTES_MAX).contains(&key.len());
+        if fits && !key.chars().any(char::is_control) {
+            return Ok(RunId::of_key(org, function, key));
+        }
+        let text =
+            format!("an idempotency key is 1 to {KEY_BYTES_MAX} bytes without control characters");
+        Err(Rejection::new(Code::InvalidField, text))
+    }
+}
+
+impl RunId {
+    /// The run that requests with an idempotency key ask for.
+    #[must_use]
+    pub fn of_key(org: &OrgName, function: &Name, key: &str) -> Self {
+        Self::derived(format_args!("run/{org}/{function}/{key}"))
+    }
+}
+
+/// A run that waits for a moment, as its timer keeps it: all that is needed to ask for it again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunWake {
+    /// The run.
+    pub id: RunId,
+    /// The organization.
+    pub org: OrgName,
+    /// The function.
+    pub function: Name,
+    /// What is wanted.
+    pub command: RunCommand,
+    /// Who asked.
+    pub actor: Actor,
+    /// Where the sender hears the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
 }
 
 /// A run command as it was received.
@@ -48,9 +143,37 @@ pub struct RunEnvelope {
     pub at: Timestamp,
 }
 
+impl RunEnvelope {
+    /// What a timer keeps of it.
+    #[must_use]
+    pub fn wake(&self) -> RunWake {
+        RunWake {
+            id: self.id,
+            org: self.org.clone(),
+            function: self.function.clone(),
+            command: self.command.clone(),
+            actor: self.actor.clone(),
+            reply_to: self.reply_to.clone(),
+        }
+    }
+}
+
 /// What happened to a run. The first `Finished` wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RunEvent {
+    /// It waits for its moment.
+    Delayed {
+        /// When it may begin.
+        until: Timestamp,
+        /// When it was put off.
+        at: Timestamp,
+        /// The position of the message that waits, itself or in a timer.
+        #[serde(default)]
+        command: Seq,
+        /// The digest of its input, when an idempotency key names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+    },
     /// A worker took it.
     Started {
         /// The function, frozen.
@@ -65,6 +188,53 @@ pub enum RunEvent {
         attempt: u32,
         /// When.
         at: Timestamp,
+        /// The position of the message whose delivery it was: only that one's next delivery says
+        /// that its worker is lost. 0 in what older programs wrote.
+        #[serde(default)]
+        command: Seq,
+        /// How many attempts before this one were lost with their worker.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lost: u32,
+        /// It is never begun again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_most_once: bool,
+        /// The digest of its input, when an idempotency key names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+    },
+    /// An attempt failed, and there will be another one.
+    AttemptFailed {
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// How many attempts so far were lost with their worker.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lost: u32,
+        /// The revision that it was made on, and that the next one is made on if it is there.
+        revision: RevisionId,
+        /// Why it failed.
+        error: RunError,
+        /// When it failed.
+        at: Timestamp,
+        /// When the next one may begin.
+        next_at: Timestamp,
+        /// The position of the message that waits, itself or in a timer.
+        #[serde(default)]
+        command: Seq,
+        /// The digest of its input, when an idempotency key names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+    },
+    /// Someone asked for its end while it was being carried out.
+    CancelRequested {
+        /// Who.
+        by: Actor,
+        /// When.
+        at: Timestamp,
+        /// As in the `Started` that it concerns.
+        command: Seq,
+        /// The digest of its input, when an idempotency key names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// It ended.
     Finished {
@@ -72,7 +242,36 @@ pub enum RunEvent {
         result: RunResult,
         /// When.
         at: Timestamp,
+        /// The digest of its input, when an idempotency key names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
+}
+
+impl RunEvent {
+    /// When it happened.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Delayed { at, .. }
+            | Self::Started { at, .. }
+            | Self::AttemptFailed { at, .. }
+            | Self::CancelRequested { at, .. }
+            | Self::Finished { at, .. } => *at,
+        }
+    }
+
+    /// The digest of the run's input, when an idempotency key names it.
+    #[must_use]
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Self::Delayed { digest, .. }
+            | Self::Started { digest, .. }
+            | Self::AttemptFailed { digest, .. }
+            | Self::CancelRequested { digest, .. }
+            | Self::Finished { digest, .. } => digest.as_deref(),
+        }
+    }
 }
 
 /// How a run ended.
@@ -137,8 +336,8 @@ pub enum LogStream {
     Stderr,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Why a run failed.
@@ -163,6 +362,8 @@ pub enum RunErrorKind {
     FunctionError,
     /// Dispatch's, or the machine's.
     SystemError,
+    /// Nobody's: someone asked for its end.
+    Cancelled,
 }
 
 /// What a run printed, a line an element.

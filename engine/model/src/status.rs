@@ -20,6 +20,8 @@ pub enum Status {
     Deleting,
     /// Gone.
     Deleted,
+    /// Of a run: ended because someone asked for it.
+    Cancelled,
 }
 
 impl Status {
@@ -34,6 +36,7 @@ impl Status {
             Self::Error => "ERROR",
             Self::Deleting => "DELETING",
             Self::Deleted => "DELETED",
+            Self::Cancelled => "CANCELLED",
         }
     }
 }

@@ -20,6 +20,8 @@ pub const REJECTED: &str = "dispatch.rejected.>";
 pub const LOGS: &str = "dispatch.logs.>";
 /// All that could not be processed.
 pub const DEAD: &str = "dispatch.dead.>";
+/// Says which run is to end, to whichever node carries it out; never stored.
+pub const CANCELS: &str = "dispatch.signal.cancel";
 /// The query service.
 pub const QUERY: &str = "dispatch.query";
 

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{RequestId, ResourceKey};
+use crate::{Kind, Name, RequestId, ResourceKey, RunWake};
 
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(
@@ -31,6 +31,13 @@ impl Timestamp {
     #[must_use]
     pub fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// Reads RFC 3339, of any time zone.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = DateTime::parse_from_rfc3339(text.trim()).ok()?;
+        Some(Self(moment.timestamp_millis()))
     }
 
     /// RFC 3339 in UTC with milliseconds.
@@ -65,6 +72,8 @@ pub enum Alarm {
     RefreshCatalog,
     /// Look whether a binding's credentials are to be replaced, or old ones to be unbound.
     Renew,
+    /// A run's moment has come; [`Due::run`] is what is to be asked for again.
+    Wake,
 }
 
 impl Alarm {
@@ -76,6 +85,7 @@ impl Alarm {
             Self::Retry { .. } => "retry",
             Self::RefreshCatalog => "refresh",
             Self::Renew => "renew",
+            Self::Wake => "wake",
         }
     }
 }
@@ -87,4 +97,33 @@ pub struct Due {
     pub key: ResourceKey,
     /// What is to be looked at.
     pub alarm: Alarm,
+    /// The run that waited, of [`Alarm::Wake`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<RunWake>>,
+}
+
+impl Due {
+    /// An alarm of a resource.
+    #[must_use]
+    pub fn new(key: ResourceKey, alarm: Alarm) -> Self {
+        Self {
+            key,
+            alarm,
+            run: None,
+        }
+    }
+
+    /// The alarm of a run that waits for its moment.
+    ///
+    /// # Panics
+    /// Never: a UUID is a name.
+    #[must_use]
+    pub fn wake(run: RunWake) -> Self {
+        let name = Name::new(run.id.to_string()).expect("a UUID is a name");
+        Self {
+            key: ResourceKey::new(run.org.clone(), Kind::Run, name),
+            alarm: Alarm::Wake,
+            run: Some(Box::new(run)),
+        }
+    }
 }

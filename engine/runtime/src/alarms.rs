@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adapter_kit::Later;
 use engine_core::alarm;
-use engine_model::{Actor, Cause, Due, EffectId};
+use engine_model::{Actor, Cause, Due, EffectId, RunWake};
 use engine_stream::{Delivery, Error, Log};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,8 +54,8 @@ pub(crate) async fn work(
             while underway.len() >= UNDERWAY_MAX {
                 underway.join_next().await;
             }
-            let (fold, hands) = (fold.clone(), hands.clone());
-            underway.spawn(async move { handle(&fold, &hands, delivery).await });
+            let (log, fold, hands) = (log.clone(), fold.clone(), hands.clone());
+            underway.spawn(async move { handle(log.as_ref(), &fold, &hands, delivery).await });
         }
         while underway.try_join_next().is_some() {}
     }
@@ -63,9 +63,14 @@ pub(crate) async fn work(
     Ok(())
 }
 
-async fn handle(fold: &Fold, hands: &Hands, delivery: Delivery<Due>) {
+async fn handle(log: &dyn Log, fold: &Fold, hands: &Hands, delivery: Delivery<Due>) {
     let Delivery { item: due, ack, .. } = delivery;
-    let looked = look(fold, hands, &due);
+    let looked = async {
+        match &due.run {
+            Some(run) => wake(log, run).await,
+            None => look(fold, hands, &due).await,
+        }
+    };
     tokio::pin!(looked);
     let result = loop {
         tokio::select! {
@@ -86,6 +91,17 @@ async fn handle(fold: &Fold, hands: &Hands, delivery: Delivery<Due>) {
     };
     if let Err(error) = ended {
         debug!(%error, "alarm was not ended and comes again");
+    }
+}
+
+/// Asks for a run whose moment has come.
+async fn wake(log: &dyn Log, run: &RunWake) -> Result<(), Later> {
+    match log.ask_run(run).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Later {
+            reason: error.to_string(),
+            delay: RECONNECT,
+        }),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub blobs: Arc<dyn Blobs>,
     /// Runs functions; needed by the role `worker`.
     pub runner: Option<Arc<dyn Runner>>,
+    /// Runs of one organization that a worker carries out at once; 0 is no limit.
+    pub runs_per_org: usize,
     /// Adapters that need to look at the world are made once it is there.
     pub performers: MakePerformers,
 }
@@ -77,6 +79,7 @@ impl Node {
             vault,
             blobs,
             runner,
+            runs_per_org,
             performers,
         } = config;
         let stop = CancellationToken::new();
@@ -121,10 +124,16 @@ impl Node {
                 vault,
                 blobs,
                 runner,
+                runs_per_org,
+                gate: runs::Gate::default(),
+                in_hand: runs::InHand::default(),
+                stop: stop.clone(),
             });
             caller = Some(Caller::new(bench.clone()));
             let work = runs::tidy::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "tidy", work);
+            let work = runs::cancel::listen(bench.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "cancels", work);
             tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));
         }
         let work = sweep::work(roles, fold.clone(), hands, stop.clone());

@@ -120,6 +120,10 @@ fn run_events(n: u64) -> [RunEvent; 2] {
         services: vec![],
         attempt: 1,
         at,
+        command: Seq(1),
+        lost: 0,
+        at_most_once: false,
+        digest: None,
     };
     let result = RunResult {
         output: n.into(),

@@ -332,10 +332,13 @@ impl Runs for Client {
         };
         let subject = subject::run_command(org, function, id);
         let body = json(&command);
+        // The same key with another input is another message, so that it is refused, not dropped.
+        let first = match &command.idempotency_key {
+            Some(_) => format!("{text}/{}", Digest::of(&body)),
+            None => text.clone(),
+        };
         let Some(waiting) = &mut waiting else {
-            let sent = self
-                .publish(&subject, headers(text.clone()), body, until)
-                .await?;
+            let sent = self.publish(&subject, headers(first), body, until).await?;
             return Ok(RunTicket::Accepted {
                 run: id,
                 seq: sent.seq,
@@ -343,7 +346,7 @@ impl Runs for Client {
         };
         let message = loop {
             let connection = self.connection();
-            self.ask(&subject, headers, text.clone(), body.clone(), until)
+            self.ask(&subject, headers, first.clone(), body.clone(), until)
                 .await?;
             let answered = self.answer_on(connection, waiting, until, within);
             if let Some(message) = answered.await? {
@@ -351,6 +354,41 @@ impl Runs for Client {
             }
         };
         run_outcome(&message.payload)
+    }
+
+    async fn cancel(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        function: &Name,
+        actor: Actor,
+    ) -> Result<Seq, ClientError> {
+        let until = Instant::now() + self.within;
+        let mut waiting = self.replies.wait();
+        let inbox = Some(waiting.inbox().to_owned());
+        let text = id.to_string();
+        // Each request is one of its own; what it asks for is the same each time.
+        let message = format!("{text}/cancel/{}", Uuid::new_v4().simple());
+        let headers = |message: String| {
+            let kind = "dispatch.run.CancelRequested".into();
+            request_headers(message, &text, kind, &actor.0, inbox.clone())
+        };
+        let subject = subject::run_command(org, function, id);
+        let body = json(&RunCommand::cancelling());
+        let message = loop {
+            let connection = self.connection();
+            self.ask(&subject, headers, message.clone(), body.clone(), until)
+                .await?;
+            let answered = self.answer_on(connection, &mut waiting, until, self.within);
+            if let Some(message) = answered.await? {
+                break message;
+            }
+        };
+        match serde_json::from_slice::<Reply>(&message.payload) {
+            Ok(Reply::Done { seq, .. }) => Ok(seq),
+            Ok(Reply::Rejected { rejection, .. }) => Err(ClientError::Rejected(rejection)),
+            Err(_) => Err(garbled("reply")),
+        }
     }
 }
 

@@ -150,11 +150,14 @@ fn read_run(
     };
     let name =
         |error: engine_model::InvalidName| Rejection::new(Code::InvalidName, error.to_string());
+    let org = engine_model::OrgName::new(*org).map_err(name)?;
+    let function = engine_model::Name::new(*function).map_err(name)?;
+    let command = body::<RunCommand>(message.body)?;
     Ok(RunEnvelope {
-        id,
-        org: engine_model::OrgName::new(*org).map_err(name)?,
-        function: engine_model::Name::new(*function).map_err(name)?,
-        command: body::<RunCommand>(message.body)?,
+        id: command.run_id(id, &org, &function)?,
+        org,
+        function,
+        command,
         actor: message.actor(),
         reply_to: message.reply_to(),
         at: message.at,

@@ -22,7 +22,8 @@ use async_nats::jetstream::account::Account;
 use async_trait::async_trait;
 use engine_model::{
     Answer, CommandEnvelope, Commit, Due, LogLine, Name, OrgName, Query, Recorded, Rejection,
-    Reply, ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, subject,
+    Reply, ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest,
+    subject,
 };
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
@@ -299,6 +300,22 @@ impl Log for JetStream {
         run: RunId,
     ) -> Result<Option<(Seq, RunEvent)>, Error> {
         runs::last(&self.link, &subject::run(org, function, run)).await
+    }
+
+    async fn ask_run(&self, wake: &RunWake) -> Result<Seq, Error> {
+        runs::ask(&self.link, wake).await
+    }
+
+    async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {
+        let said = self
+            .link
+            .client
+            .publish(subject::CANCELS, run.to_string().into());
+        said.await.map_err(crate::link::unavailable)
+    }
+
+    async fn cancel_signals(&self) -> Result<BoxStream<'static, RunId>, Error> {
+        runs::cancel_signals(&self.link).await
     }
 
     async fn answer_run(&self, reply_to: &str, reply: &RunReply) -> Result<(), Error> {

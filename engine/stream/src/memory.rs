@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine_model::{Due, Timestamp};
-use tokio::sync::{Notify, mpsc};
+use engine_model::{Due, RunId, Timestamp};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
 pub use faults::{Fault, Faults, Operation};
@@ -48,6 +48,7 @@ struct Shared {
     ack_wait: Duration,
     began: (Instant, Timestamp),
     faults: Option<Arc<dyn Faults>>,
+    cancels: broadcast::Sender<RunId>,
 }
 
 #[derive(Default)]
@@ -98,6 +99,7 @@ impl Memory {
             ack_wait,
             began: (Instant::now(), start),
             faults,
+            cancels: broadcast::Sender::new(ANSWERS_WAITING),
         };
         Self {
             shared: Arc::new(shared),

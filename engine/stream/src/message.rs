@@ -60,7 +60,10 @@ pub(crate) fn commit_headers(commit: &Commit) -> Headers {
 /// second. The subject says the rest.
 pub(crate) fn run_headers(run: RunId, event: &RunEvent) -> Headers {
     let (name, part) = match event {
+        RunEvent::Delayed { .. } => ("Delayed", "delayed".to_owned()),
         RunEvent::Started { attempt, .. } => ("Started", format!("started/{attempt}")),
+        RunEvent::AttemptFailed { attempt, .. } => ("AttemptFailed", format!("failed/{attempt}")),
+        RunEvent::CancelRequested { .. } => ("CancelRequested", "cancel".to_owned()),
         RunEvent::Finished { .. } => ("Finished", "finished".to_owned()),
     };
     vec![

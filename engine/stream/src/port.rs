@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine_model::{
     CommandEnvelope, CommandId, Commit, Due, LogLine, Name, OrgName, Recorded, Rejection, Reply,
-    ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, Seq, TimerRequest, Timestamp,
+    ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest,
+    Timestamp,
 };
 use futures::stream::BoxStream;
 
@@ -231,6 +232,17 @@ pub trait Log: Send + Sync + 'static {
         function: &Name,
         run: RunId,
     ) -> Result<Option<(Seq, RunEvent)>, Error>;
+
+    /// Asks for a run once more, in the name of who asked for it first. A repeat within seconds is
+    /// the same request.
+    async fn ask_run(&self, wake: &RunWake) -> Result<Seq, Error>;
+
+    /// Says to all nodes that are there that a run is to end; nothing keeps it.
+    async fn signal_cancel(&self, run: RunId) -> Result<(), Error>;
+
+    /// The runs that are to end, from when this returns on. What is said while the connection is
+    /// lost is missed.
+    async fn cancel_signals(&self) -> Result<BoxStream<'static, RunId>, Error>;
 
     /// Tells the sender of a run command how it ended, if it listens.
     async fn answer_run(&self, reply_to: &str, reply: &RunReply) -> Result<(), Error>;

@@ -13,6 +13,9 @@ use crate::tag::Tag;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDocument {
+    /// The attempts at it, once there was more than one or there will be; the last one last.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub attempts: Vec<AttemptDocument>,
     /// Whether its sender waited.
     pub blocking: bool,
     /// Why it failed.
@@ -31,6 +34,9 @@ pub struct RunDocument {
     /// The request, when a gateway started it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub http_context: Map<String, Value>,
+    /// The key that its sender gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// What went in.
     pub input: Value,
     /// The digest of an input that is too large to be shown.
@@ -51,10 +57,33 @@ pub struct RunDocument {
     pub secrets: Vec<Name>,
     /// Services of the function.
     pub services: Vec<Name>,
-    /// `INITIALIZED`, `CREATING` while it is executed, `READY` or `ERROR`.
+    /// `INITIALIZED`, `CREATING` while it is executed, `READY`, `ERROR` or `CANCELLED`.
     pub status: Status,
     /// Always empty.
     pub tags: Vec<Tag>,
+    /// While it waits for a moment: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<i64>,
+}
+
+/// One attempt at a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptDocument {
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Why it failed; none while it goes on, when it succeeded, and when its node was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// When it began.
+    pub executed_time: Option<i64>,
+    /// The revision that it was made on.
+    pub faas_id: Option<RevisionId>,
+    /// When it ended.
+    pub finished_time: Option<i64>,
+    /// When the next one may begin, with milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<String>,
 }
 
 impl RunDocument {
@@ -62,6 +91,7 @@ impl RunDocument {
     #[must_use]
     pub fn requested(run: RunId, function: &Name, command: &RunCommand) -> Self {
         Self {
+            attempts: Vec::new(),
             blocking: command.blocking,
             error: None,
             executed_time: None,
@@ -70,6 +100,7 @@ impl RunDocument {
             function_id: None,
             function_name: function.clone(),
             http_context: command.http_context.clone(),
+            idempotency_key: command.idempotency_key.clone(),
             input: command.input.clone(),
             input_blob: command.input_blob.clone(),
             logs: RunLogs::default(),
@@ -81,6 +112,7 @@ impl RunDocument {
             services: Vec::new(),
             status: Status::Initialized,
             tags: Vec::new(),
+            waits_until: command.not_before.map(Timestamp::unix_seconds),
         }
     }
 
@@ -107,23 +139,62 @@ impl RunDocument {
     #[must_use]
     pub fn after(self, event: &RunEvent) -> Self {
         match event {
+            RunEvent::Delayed { until, .. } => Self {
+                reason: Some(vec![format!("waits until {until}")]),
+                waits_until: Some(until.unix_seconds()),
+                ..self
+            },
             RunEvent::Started {
                 function,
                 revision,
                 secrets,
                 services,
                 at,
-                attempt: _,
+                attempt,
+                ..
             } => Self {
+                attempts: begun(self.attempts, *attempt, *revision, *at),
                 executed_time: Some(at.unix_seconds()),
                 faas_id: Some(*revision),
                 function_id: Some(*function),
+                reason: None,
                 secrets: secrets.clone(),
                 services: services.clone(),
                 status: Status::Creating,
+                waits_until: None,
                 ..self
             },
-            RunEvent::Finished { result, at } => self.finished(result.clone(), *at),
+            RunEvent::AttemptFailed {
+                attempt,
+                error,
+                at,
+                next_at,
+                ..
+            } => self.failed(*attempt, error, *at, *next_at),
+            RunEvent::CancelRequested { by, .. } => Self {
+                reason: Some(vec![format!("being cancelled by {}", by.0)]),
+                ..self
+            },
+            RunEvent::Finished { result, at, .. } => self.finished(result.clone(), *at),
+        }
+    }
+
+    fn failed(self, attempt: u32, error: &RunError, at: Timestamp, next_at: Timestamp) -> Self {
+        let mut attempts = self.attempts;
+        if let Some(last) = attempts.last_mut().filter(|last| last.attempt == attempt) {
+            last.error = Some(error.clone());
+            last.finished_time = Some(at.unix_seconds());
+            last.next_at = Some(next_at.rfc3339());
+        }
+        let reason = format!(
+            "attempt {attempt} failed: {}; the next one begins at {next_at}",
+            error.message
+        );
+        Self {
+            attempts,
+            reason: Some(vec![reason]),
+            waits_until: Some(next_at.unix_seconds()),
+            ..self
         }
     }
 
@@ -134,12 +205,23 @@ impl RunDocument {
                 self.function_name, error.message
             )]
         });
+        let status = match &result.error {
+            None => Status::Ready,
+            Some(error) if error.kind == RunErrorKind::Cancelled => Status::Cancelled,
+            Some(_) => Status::Error,
+        };
+        let mut attempts = self.attempts;
+        if let Some(last) = attempts
+            .last_mut()
+            .filter(|last| last.finished_time.is_none())
+        {
+            last.error.clone_from(&result.error);
+            last.finished_time = Some(at.unix_seconds());
+        }
         Self {
-            status: if result.error.is_some() {
-                Status::Error
-            } else {
-                Status::Ready
-            },
+            status,
+            attempts,
+            waits_until: None,
             reason,
             error: result.error,
             finished_time: Some(at.unix_seconds()),
@@ -149,4 +231,30 @@ impl RunDocument {
             ..self
         }
     }
+}
+
+/// Whether there is nothing to tell but what the record says anyway.
+fn is_plain(attempts: &Vec<AttemptDocument>) -> bool {
+    matches!(
+        attempts.as_slice(),
+        [] | [AttemptDocument { next_at: None, .. }]
+    )
+}
+
+/// The attempts with one more.
+fn begun(
+    mut attempts: Vec<AttemptDocument>,
+    attempt: u32,
+    revision: RevisionId,
+    at: Timestamp,
+) -> Vec<AttemptDocument> {
+    attempts.push(AttemptDocument {
+        attempt,
+        error: None,
+        executed_time: Some(at.unix_seconds()),
+        faas_id: Some(revision),
+        finished_time: None,
+        next_at: None,
+    });
+    attempts
 }

@@ -8,10 +8,10 @@ use engine_stream::RunRecorded;
 
 use crate::Error;
 use crate::batch::{Batch, NOTHING, Positions, decode, encode, positions};
-use crate::runs::row::{BY_SEQ, Row, key, moment, read_seq_key};
+use crate::runs::row::{BY_SEQ, Row, key, read_seq_key};
 
 /// Name and version of the view; the version is to be raised whenever row or fold change.
-const ID: &str = "run/1";
+const ID: &str = "run/2";
 
 /// How many runs are dropped in one step: a batch of under a megabyte of keys.
 const DROPPED_AT_ONCE: usize = 4096;
@@ -60,13 +60,15 @@ impl RunFold {
     pub(crate) fn fold(&mut self, recorded: &RunRecorded) -> Result<(), Error> {
         let (seq, at) = match recorded {
             RunRecorded::Requested { seq, envelope } => (*seq, envelope.at),
-            RunRecorded::Happened { seq, event, .. } => (*seq, moment(event)),
+            RunRecorded::Happened { seq, event, .. } => (*seq, event.at()),
             RunRecorded::Unreadable { seq } => (*seq, self.position.at),
         };
         if seq <= self.position.seq {
             return Ok(());
         }
         match recorded {
+            // It is no run, and what comes of it is an event of the run that it names.
+            RunRecorded::Requested { envelope, .. } if envelope.command.cancel => {}
             RunRecorded::Requested { envelope, .. } => {
                 let row = self.row(&envelope.org, &envelope.function, envelope.id, seq, at)?;
                 row.request(&envelope.command, seq, at);

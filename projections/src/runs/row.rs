@@ -13,6 +13,9 @@ pub(crate) const BY_TIME: &str = "runat/";
 /// Begins the keys that order runs by their first message.
 pub(crate) const BY_SEQ: &str = "runseq/";
 
+/// What is kept of a run that is tried again and again: its last hundred attempts.
+const EVENTS_MAX: usize = 200;
+
 /// Bytes of a moment and a run at the end of a key that begins with [`BY_TIME`].
 const TAIL_BYTES: usize = 8 + 16;
 
@@ -30,8 +33,8 @@ pub(crate) struct Row {
     pub(crate) changed: Timestamp,
     /// None when the stream had dropped it before the view saw it.
     pub(crate) command: Option<RunCommand>,
-    /// The attempt that counts.
-    pub(crate) started: Option<RunEvent>,
+    /// What happened to it before its end, the oldest first.
+    pub(crate) events: Vec<RunEvent>,
     /// The end that counts: the first.
     pub(crate) finished: Option<RunEvent>,
 }
@@ -47,7 +50,7 @@ impl Row {
             last: seq,
             changed: at,
             command: None,
-            started: None,
+            events: Vec::new(),
             finished: None,
         }
     }
@@ -68,10 +71,18 @@ impl Row {
             return;
         }
         match event {
-            RunEvent::Started { .. } => self.started = Some(event.clone()),
+            RunEvent::Delayed { .. }
+            | RunEvent::Started { .. }
+            | RunEvent::AttemptFailed { .. }
+            | RunEvent::CancelRequested { .. } => {
+                if self.events.len() >= EVENTS_MAX {
+                    self.events.remove(0);
+                }
+                self.events.push(event.clone());
+            }
             RunEvent::Finished { .. } => self.finished = Some(event.clone()),
         }
-        self.changed = self.changed.max(moment(event));
+        self.changed = self.changed.max(event.at());
     }
 
     /// What people see of it.
@@ -79,7 +90,7 @@ impl Row {
         let unknown = RunCommand::default();
         let command = self.command.as_ref().unwrap_or(&unknown);
         let requested = RunDocument::requested(self.run, &self.function, command);
-        self.started
+        self.events
             .iter()
             .chain(&self.finished)
             .fold(requested, RunDocument::after)
@@ -101,13 +112,6 @@ impl Row {
     /// Its key among all runs, by their first message.
     pub(crate) fn seq_key(&self) -> Vec<u8> {
         seq_key(self.first)
-    }
-}
-
-/// When an event happened.
-pub(crate) fn moment(event: &RunEvent) -> Timestamp {
-    match event {
-        RunEvent::Started { at, .. } | RunEvent::Finished { at, .. } => *at,
     }
 }
 

@@ -416,6 +416,7 @@ async fn a_runs_record_is_seen_by_who_names_its_end() {
             ..RunResult::default()
         },
         at: node.log.now(),
+        digest: None,
     };
     let (own, expected) = (org(), Seq(0));
     let append = RunAppend {

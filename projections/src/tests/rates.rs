@@ -108,6 +108,10 @@ fn rebuild_of_runs() {
                         services: vec![name("azure-pg")],
                         attempt: 1,
                         at,
+                        command: Seq(1),
+                        lost: 0,
+                        at_most_once: false,
+                        digest: None,
                     },
                     _ => {
                         let output = json!([{"num": n, "data": "hello everyone"}]);
@@ -115,7 +119,11 @@ fn rebuild_of_runs() {
                             output,
                             ..RunResult::default()
                         };
-                        RunEvent::Finished { result, at }
+                        RunEvent::Finished {
+                            result,
+                            at,
+                            digest: None,
+                        }
                     }
                 };
                 stream.push(RunRecorded::Happened {

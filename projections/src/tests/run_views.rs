@@ -36,6 +36,10 @@ fn started(at: i64) -> RunEvent {
         services: vec![name("azure-pg")],
         attempt: 1,
         at: Timestamp(START + at),
+        command: Seq(1),
+        lost: 0,
+        at_most_once: false,
+        digest: None,
     }
 }
 
@@ -53,6 +57,7 @@ fn finished(at: i64) -> RunEvent {
     RunEvent::Finished {
         result,
         at: Timestamp(START + at),
+        digest: None,
     }
 }
 
@@ -69,6 +74,7 @@ fn failed(at: i64) -> RunEvent {
     RunEvent::Finished {
         result,
         at: Timestamp(START + at),
+        digest: None,
     }
 }
 
@@ -201,7 +207,7 @@ fn who_heard_a_runs_end_makes_the_same_record() {
             .requested("pg-example", n, 0)
             .happened("pg-example", n, started(5_000));
         house.happened("pg-example", n, end.clone()).commit();
-        let RunEvent::Finished { result, at } = end else {
+        let RunEvent::Finished { result, at, .. } = end else {
             panic!()
         };
         let reply = RunReply {

@@ -177,6 +177,7 @@ pub(super) fn call(input: Value) -> Call {
         deadline: None,
         patient: true,
         lines: None,
+        cancel: tokio_util::sync::CancellationToken::new(),
     }
 }
 

@@ -125,6 +125,7 @@ impl Bed {
             vault: self.vault.clone(),
             blobs: Arc::new(MemoryBlobs::default()),
             runner: None,
+            runs_per_org: 0,
             performers: Box::new(move |_| performers),
         });
         let node = runtime.block_on(node).unwrap();

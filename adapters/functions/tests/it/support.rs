@@ -10,6 +10,7 @@ use adapter_functions::{
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// A node with a state directory of its own.
 pub(crate) struct Node {
@@ -91,6 +92,7 @@ pub(crate) fn call(input: Value) -> Call {
         deadline: None,
         patient: false,
         lines: None,
+        cancel: CancellationToken::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use engine_model::{Answer, Code, Command, Filter, Kind, Query, Reply, RunCommand, RunId};
+use engine_model::{Answer, Code, Command, Filter, Kind, Name, Query, Reply, RunCommand, RunId};
 use http::{Request, StatusCode};
 use serde_json::json;
 
@@ -72,6 +72,7 @@ async fn run(
     let wait = wait(&params.only(["wait"])?)?;
     let (function, id) = (name(function)?, run_id(&id)?);
     let command: RunCommand = typed("run command", required(request, app.bounds()).await?)?;
+    let id = started_as(&command, id, &caller, &function)?;
     let command = spill::run(app.ports.blobs.as_ref(), command).await?;
     Ok(
         match app.run(&caller, id, &function, command, wait).await? {
@@ -86,6 +87,20 @@ async fn run(
             }
         },
     )
+}
+
+/// The id of the run that a command starts.
+pub(super) fn started_as(
+    command: &RunCommand,
+    id: RunId,
+    caller: &Caller,
+    function: &Name,
+) -> Result<RunId, Refusal> {
+    if command.cancel {
+        let message = "a run is cancelled with POST /v1/runs/{name}/cancel";
+        return Err(Refusal::new(Code::InvalidField, message));
+    }
+    Ok(command.run_id(id, &caller.org, function)?)
 }
 
 /// How long to wait for a run, in seconds; 0 is not at all.

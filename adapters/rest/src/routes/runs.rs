@@ -10,7 +10,7 @@ use engine_model::{Answer, AsOf, Code, Filter, Name, RunCommand, RunId, Seq, Tim
 use http::{Request, StatusCode};
 use serde_json::{Map, Value};
 
-use super::commands::{run_id, wait};
+use super::commands::{run_id, started_as, wait};
 use crate::app::App;
 use crate::ask::Fresh;
 use crate::body;
@@ -62,12 +62,18 @@ const IGNORED: &[&str] = &[
     "tags",
     "revision",
     "attempt",
+    "attempts",
+    "waitsUntil",
 ];
+
+/// Names the run that repeated requests ask for.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) fn places() -> Vec<Place> {
     vec![
         Place::at("/v1/runs").get(list).post(start),
-        Place::at("/v1/runs/{name}").get(show),
+        Place::at("/v1/runs/{name}").get(show).delete(cancel),
+        Place::at("/v1/runs/{name}/cancel").post(cancel),
     ]
 }
 
@@ -127,6 +133,26 @@ async fn one(app: &App, caller: &Caller, id: RunId, seq: Seq) -> Result<(Value, 
     Ok((document, as_of))
 }
 
+/// Asks for the end of a run, and shows its record then: with 202 while it is being killed.
+async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    At(text): At<String>,
+    params: Params,
+) -> Result<Shown, Refusal> {
+    params.only([])?;
+    let id = run_id(&text)?;
+    let (document, _) = one(&app, &caller, id, caller.at_least).await?;
+    let function = document["functionName"].as_str().unwrap_or_default();
+    let seq = app.cancel(&caller, id, &name(function.to_owned())?).await?;
+    let (document, _) = one(&app, &caller, id, seq).await?;
+    let status = match document["status"].as_str() {
+        Some("CANCELLED") => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    Ok(Shown::written(status, seq, Some(document)))
+}
+
 /// A run bears the id of its command, so that a repeat under the same id is the same run.
 async fn start(
     State(app): State<Arc<App>>,
@@ -147,15 +173,30 @@ async fn begin(
     request: Request<Body>,
 ) -> Result<Shown, Refusal> {
     let params = params.only([FUNCTION, "wait"])?;
+    let key = request.headers().get(IDEMPOTENCY_KEY);
+    let unreadable = |_| {
+        let message = format!("the header {IDEMPOTENCY_KEY} is not plain text");
+        Refusal::new(Code::InvalidField, message)
+    };
+    let key = key.map(|key| key.to_str().map(str::to_owned).map_err(unreadable));
+    let key = key.transpose()?;
     let body = body::json(request, app.bounds()).await?;
     let Some(Value::Object(fields)) = body else {
         return Err(Refusal::new(Code::MalformedCommand, "Invalid Payload"));
     };
-    let (function, command) = read(&params, fields)?;
+    let (function, mut command) = read(&params, fields)?;
+    if let Some(key) = key {
+        command.idempotency_key = Some(key);
+    }
+    let id = started_as(&command, id, caller, &function)?;
     let wait = command
         .blocking
         .then_some(wait(&params)?.unwrap_or(app.config.wait_max));
     let command = spill::run(app.ports.blobs.as_ref(), command).await?;
+    if wait.is_none() && command.idempotency_key.is_some() {
+        // Nobody would hear that the key was used for something else.
+        same_input(app, caller, id, &command).await?;
+    }
     let (status, seq) = match app.run(caller, id, &function, command, wait).await? {
         RunTicket::Accepted { seq, .. } => (StatusCode::ACCEPTED, seq),
         RunTicket::Finished(reply) => (StatusCode::OK, reply.seq),
@@ -166,6 +207,26 @@ async fn begin(
         location,
         ..Shown::written(status, seq, Some(document))
     })
+}
+
+/// Refuses another input than that of the run that the key named before, if there is one.
+async fn same_input(
+    app: &App,
+    caller: &Caller,
+    id: RunId,
+    command: &RunCommand,
+) -> Result<(), Refusal> {
+    let filter = Filter::Run { id };
+    let found = app.query(caller, filter, Fresh::default()).await;
+    let Some(first) = found.ok().and_then(|mut answer| answer.documents.pop()) else {
+        return Ok(());
+    };
+    let blob = first["inputBlob"].as_str();
+    if first["input"] == command.input && blob == command.input_blob.as_deref() {
+        return Ok(());
+    }
+    let message = format!("the idempotency key was used for run {id}, with another input");
+    Err(Refusal::new(Code::IdempotencyConflict, message))
 }
 
 /// The function and what it is given: its name is a parameter, or a field of the document.

@@ -267,6 +267,20 @@ fn find(state: &State, query: &Query) -> Result<Vec<Value>, Rejection> {
 
 #[async_trait]
 impl Runs for Dispatch {
+    async fn cancel(&self, id: RunId, _: &OrgName, _: &Name, _: Actor) -> Result<Seq, ClientError> {
+        let mut state = self.state();
+        let Some(run) = state.runs.get_mut(&id) else {
+            let message = format!("run {id} does not exist");
+            return Err(Rejection::new(Code::NotFound, message).into());
+        };
+        if run["status"] == "READY" {
+            let message = format!("run {id} has ended already");
+            return Err(Rejection::new(Code::AlreadyEnded, message).into());
+        }
+        run["status"] = json!("CANCELLED");
+        Ok(Seq(41))
+    }
+
     async fn run(
         &self,
         id: RunId,

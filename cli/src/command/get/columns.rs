@@ -73,6 +73,7 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
             STATUS,
             column("Started", |d| date(&d["executedTime"])),
             column("Finished", |d| date(&d["finishedTime"])),
+            optional("Waits Until", |d| date(&d["waitsUntil"])),
         ],
         Kind::Secret => vec![
             column("ID", |d| text(&d["id"])),

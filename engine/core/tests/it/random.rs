@@ -229,6 +229,7 @@ fn at_rest(platform: &Platform) {
         };
         match status {
             Status::Ready | Status::Deleted => {}
+            Status::Cancelled => panic!("{key} is no run"),
             Status::Error | Status::Initialized | Status::Updating | Status::Creating => {
                 assert!(
                     !reason.is_empty(),

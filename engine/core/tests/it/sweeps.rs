@@ -99,12 +99,8 @@ fn a_stale_alarm_asks_for_nothing() {
     platform.must(pg.clone(), create(instance_spec()));
     platform.drain();
     let (_, real) = platform.timers[&(pg.clone(), "poll")].clone();
-    let foreign = Due {
-        key: pg.clone(),
-        alarm: Alarm::Poll {
-            request: RequestId::derived(format_args!("other")),
-        },
-    };
+    let request = RequestId::derived(format_args!("other"));
+    let foreign = Due::new(pg.clone(), Alarm::Poll { request });
     assert!(alarm(&platform.world, &foreign, platform.now).is_empty());
     assert_eq!(alarm(&platform.world, &real, platform.now).len(), 1);
     platform.run();

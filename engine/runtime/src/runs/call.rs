@@ -10,16 +10,22 @@ use engine_model::{
 };
 use engine_stream::Log;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::Bench;
+use super::conduct::Taken;
 use crate::clock::now;
 
 /// What a message carries itself; what is larger goes to the blob store (design, section 3).
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Calls the function, and puts aside what its run cannot hold. Whatever goes wrong is a result.
-pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan) -> RunResult {
-    let mut result = invoke(bench, envelope, plan).await;
+pub(super) async fn carry_out(bench: &Bench, taken: &Taken<'_>, plan: RunPlan) -> RunResult {
+    let mut result = invoke(bench, taken.envelope, plan, &taken.cancel).await;
+    // What was killed because someone asked for it is nobody's fault.
+    if let (Some(error), true) = (&mut result.error, taken.cancel.is_cancelled()) {
+        error.kind = RunErrorKind::Cancelled;
+    }
     if let Err(message) = put_aside(bench, &mut result).await {
         return failed(RunErrorKind::SystemError, message);
     }
@@ -27,7 +33,12 @@ pub(super) async fn carry_out(bench: &Bench, envelope: &RunEnvelope, plan: RunPl
 }
 
 /// Calls the function with all that it may see.
-pub(super) async fn invoke(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan) -> RunResult {
+pub(super) async fn invoke(
+    bench: &Bench,
+    envelope: &RunEnvelope,
+    plan: RunPlan,
+    cancel: &CancellationToken,
+) -> RunResult {
     let input = match input(bench, envelope).await {
         Ok(input) => input,
         Err(message) => return failed(RunErrorKind::SystemError, message),
@@ -46,6 +57,7 @@ pub(super) async fn invoke(bench: &Bench, envelope: &RunEnvelope, plan: RunPlan)
         blocking: envelope.command.blocking,
         timings: envelope.command.timings,
         lines: Some(Arc::new(Lines::of(bench, envelope))),
+        cancel: cancel.clone(),
     };
     bench.runner.run(call).await
 }

@@ -7,9 +7,12 @@ use engine_model::{
     Actor, Name, OrgName, Rejection, RunCommand, RunEnvelope, RunId, RunResult, Timestamp,
 };
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use super::Bench;
 use super::call::{invoke, refusal};
+use super::conduct::{crowded, limits};
+use super::gate::{Entry, Limits};
 
 /// Calls functions without a run. What was called is forgotten when its caller has been answered,
 /// and lost with the node.
@@ -36,11 +39,28 @@ impl Caller {
         input: Value,
         http_context: Map<String, Value>,
     ) -> Result<RunResult, Rejection> {
-        let plan = self
-            .bench
-            .fold
-            .read(|world| plan_run(world, org, function, &[], id, None));
-        let plan = match plan {
+        let plan = || {
+            let world = &self.bench.fold;
+            world.read(|world| plan_run(world, org, function, &[], id, None))
+        };
+        let mut planned = plan();
+        let limits = planned
+            .as_ref()
+            .map_or_else(|_| Limits::default(), |plan| limits(&self.bench, plan));
+        let _pass = match limits == Limits::default() {
+            true => None,
+            false => match self.bench.gate.enter(org, function, limits) {
+                Entry::Now(pass) => Some(pass),
+                Entry::Full(waiting) => return Err(crowded(function, waiting)),
+                Entry::Later(entered) => {
+                    let pass = entered.await.ok();
+                    // What it was to be given may be another by now.
+                    planned = plan();
+                    pass
+                }
+            },
+        };
+        let plan = match planned {
             Ok(plan) => plan,
             Err(Refused::Rejection(rejection)) => return Err(rejection),
             Err(Refused::Error(error)) => {
@@ -64,7 +84,8 @@ impl Caller {
             reply_to: None,
             at: Timestamp(0),
         };
-        let result = invoke(&self.bench, &envelope, plan).await;
+        let unending = CancellationToken::new();
+        let result = invoke(&self.bench, &envelope, plan, &unending).await;
         refusal(&result).map_or(Ok(result), Err)
     }
 }

@@ -439,10 +439,7 @@ async fn an_engine_may_do_all_that_the_log_needs() {
         .unwrap()
         .unwrap();
     delivered[0].ack.ack().await.unwrap();
-    let due = engine_model::Due {
-        key,
-        alarm: engine_model::Alarm::RefreshCatalog,
-    };
+    let due = engine_model::Due::new(key, engine_model::Alarm::RefreshCatalog);
     let timer = engine_model::TimerRequest {
         due: due.clone(),
         at: Timestamp(1),

@@ -1,12 +1,14 @@
 //! Runs: each is a little log of its own, and the first end wins.
 
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use engine_model::{RunEvent, Seq, subject};
+use engine_model::{RunEvent, RunId, RunWake, Seq, subject};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
 use super::pull::Pulled;
 use super::read;
 use crate::link::{Fault, Link, PATIENCE, Pauses, unavailable};
-use crate::message::{json, map, run_headers};
+use crate::message::{json, map, request_headers, run_headers};
 use crate::port::{AppendError, Error, RunAppend, RunRecorded};
 use crate::streams;
 
@@ -36,6 +38,37 @@ pub(super) async fn append(link: &Link, append: RunAppend) -> Result<Seq, Append
             }
         }
     }
+}
+
+/// Asks for a run once more. What is asked for again under the same moment is one request.
+pub(super) async fn ask(link: &Link, wake: &RunWake) -> Result<Seq, Error> {
+    let id = wake.id.to_string();
+    let last = last(link, &subject::run(&wake.org, &wake.function, wake.id)).await?;
+    let stands = last.map_or(Seq(0), |(seq, _)| seq);
+    let headers = request_headers(
+        format!("{id}/after/{stands}"),
+        &id,
+        "dispatch.run.Requested".into(),
+        &wake.actor.0,
+        wake.reply_to.clone(),
+    );
+    let subject = subject::run_command(&wake.org, &wake.function, wake.id);
+    let ack = link
+        .publish_patiently(&subject, map(headers), json(&wake.command))
+        .await?;
+    Ok(Seq(ack.sequence))
+}
+
+/// The runs that are to end.
+pub(super) async fn cancel_signals(link: &Link) -> Result<BoxStream<'static, RunId>, Error> {
+    let messages = link.client.subscribe(subject::CANCELS).await;
+    let messages = messages.map_err(unavailable)?;
+    // From when this returns on, nothing is missed.
+    link.round_trip().await?;
+    let run = |message: async_nats::Message| async move {
+        std::str::from_utf8(&message.payload).ok()?.parse().ok()
+    };
+    Ok(messages.filter_map(run).boxed())
 }
 
 async fn settle(link: &Link, subject: &str, append: &RunAppend) -> Result<Seq, AppendError> {

@@ -82,4 +82,26 @@ impl Runs for Memory {
             },
         }
     }
+
+    async fn cancel(
+        &self,
+        id: RunId,
+        org: &OrgName,
+        function: &Name,
+        actor: Actor,
+    ) -> Result<Seq, ClientError> {
+        let (inbox, mut answers) = self.listen();
+        let headers = [
+            (header::ACTOR, actor.0.as_str()),
+            (header::REPLY_TO, inbox.as_str()),
+        ];
+        let subject = subject::run_command(org, function, id);
+        self.publish(&subject, &headers, &json(&RunCommand::cancelling()));
+        let answer = heard(&mut answers, WITHIN).await?;
+        match serde_json::from_slice(&answer) {
+            Ok(Reply::Done { seq, .. }) => Ok(seq),
+            Ok(Reply::Rejected { rejection, .. }) => Err(ClientError::Rejected(rejection)),
+            Err(error) => Err(ClientError::Unreachable(error.to_string())),
+        }
+    }
 }

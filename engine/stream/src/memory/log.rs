@@ -6,16 +6,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use engine_model::{
     CommandEnvelope, Commit, Due, Name, OrgName, Recorded, Reply, ResourceKey, Role, RunEnvelope,
-    RunEvent, RunId, RunReply, Seq, TimerRequest, header, subject,
+    RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest, header, subject,
 };
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use tokio::sync::broadcast;
 
 use super::consumer::{MemoryInbox, Source};
 use super::store::{Store, Stored};
 use super::{Memory, Operation, Shared, World};
 use crate::decode;
-use crate::message::{COMMAND_ID, Headers, LETTER, ORIGIN, commit_headers, json, run_headers};
+use crate::message::{
+    COMMAND_ID, Headers, LETTER, ORIGIN, commit_headers, json, request_headers, run_headers,
+};
 use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
 
 /// What the server takes by default; the twin refuses what it would.
@@ -354,6 +357,52 @@ impl Log for Memory {
         let event =
             serde_json::from_slice(&last.body).map_err(|error| corrupt("runs", last, &error))?;
         Ok(Some((last.seq, event)))
+    }
+
+    async fn ask_run(&self, wake: &RunWake) -> Result<Seq, Error> {
+        let act = || {
+            let subject = subject::run_command(&wake.org, &wake.function, wake.id);
+            let mut world = self.shared.world.lock().expect("no holder panics");
+            let last = world
+                .runs
+                .last(&subject::run(&wake.org, &wake.function, wake.id));
+            let stands = last.map_or(Seq(0), |last| last.seq);
+            let headers = request_headers(
+                format!("{}/after/{stands}", wake.id),
+                &wake.id.to_string(),
+                "dispatch.run.Requested".into(),
+                &wake.actor.0,
+                wake.reply_to.clone(),
+            );
+            let at = self.shared.now();
+            let seq = world
+                .runs
+                .publish(&subject, map(headers), json(&wake.command), at);
+            drop(world);
+            self.shared.changed.notify_waiters();
+            Seq(seq)
+        };
+        self.shared.faulty(Operation::AppendRun, act).await
+    }
+
+    async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {
+        // Who does not listen loses it.
+        let _ = self.shared.cancels.send(run);
+        Ok(())
+    }
+
+    async fn cancel_signals(&self) -> Result<BoxStream<'static, RunId>, Error> {
+        let signals = self.shared.cancels.subscribe();
+        let next = |mut signals: broadcast::Receiver<RunId>| async move {
+            loop {
+                match signals.recv().await {
+                    Ok(run) => return Some((run, signals)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        };
+        Ok(stream::unfold(signals, next).boxed())
     }
 
     async fn answer_run(&self, reply_to: &str, reply: &RunReply) -> Result<(), Error> {

@@ -22,6 +22,10 @@ fn started(attempt: u32) -> RunEvent {
         services: vec![name("azure-pg")],
         attempt,
         at: Timestamp(1),
+        command: Seq(1),
+        lost: 0,
+        at_most_once: false,
+        digest: None,
     }
 }
 
@@ -33,6 +37,7 @@ fn finished(output: &str) -> RunEvent {
     RunEvent::Finished {
         result,
         at: Timestamp(2),
+        digest: None,
     }
 }
 

@@ -11,10 +11,7 @@ use crate::message::wall_clock;
 
 fn due(name: &str, request: u32) -> Due {
     let request = RequestId::derived(format_args!("{request}"));
-    Due {
-        key: key(name),
-        alarm: Alarm::Poll { request },
-    }
+    Due::new(key(name), Alarm::Poll { request })
 }
 
 fn timer(due: &Due, at: Timestamp) -> TimerRequest {

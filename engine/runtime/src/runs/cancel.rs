@@ -1,0 +1,171 @@
+//! The end of a run that someone asks for.
+//!
+//! What is not being carried out ends at once. What is, gets a `CancelRequested` in its log, so
+//! that a node which takes it over ends it; and a signal goes to all nodes, so that the one that
+//! carries it out kills it now. That node then writes the end.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine_model::{
+    Actor, Code, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunResult, Seq,
+};
+use engine_stream::{AppendError, Error};
+use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::call::failed;
+use super::{Bench, RECONNECT, append};
+use crate::clock::now;
+
+/// How often the request is decided anew when the run moves on meanwhile.
+const CLASHES_MAX: u32 = 16;
+
+/// The runs that this node has in hand, and how to end each.
+#[derive(Debug, Default)]
+pub(crate) struct InHand(Mutex<HashMap<RunId, CancellationToken>>);
+
+/// Held while this node has a run in hand.
+pub(super) struct Held<'a> {
+    all: &'a InHand,
+    run: RunId,
+    pub(super) cancel: CancellationToken,
+}
+
+impl InHand {
+    /// Takes a run in hand; none while this node has it already.
+    pub(super) fn take(&self, run: RunId) -> Option<Held<'_>> {
+        match self.lock().entry(run) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => Some(Held {
+                all: self,
+                run,
+                cancel: vacant.insert(CancellationToken::new()).clone(),
+            }),
+        }
+    }
+
+    fn cancel(&self, run: RunId) {
+        if let Some(token) = self.lock().get(&run) {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.run);
+    }
+}
+
+/// Hears of runs that are to end, until `stop`.
+pub(crate) async fn listen(bench: Arc<Bench>, stop: CancellationToken) -> Result<(), Infallible> {
+    while !stop.is_cancelled() {
+        match bench.log.cancel_signals().await {
+            Ok(mut signals) => loop {
+                let signal = tokio::select! {
+                    signal = signals.next() => signal,
+                    () = stop.cancelled() => return Ok(()),
+                };
+                match signal {
+                    Some(run) => bench.in_hand.cancel(run),
+                    None => break,
+                }
+            },
+            Err(error) => warn!(%error, "requests to end runs cannot be heard"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RECONNECT) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+/// How a run ends that someone asked to.
+pub(super) fn cancelled(by: &Actor) -> RunResult {
+    failed(RunErrorKind::Cancelled, format!("cancelled by {}", by.0))
+}
+
+/// Decides a request to end a run: the position at which it is on record, or why not.
+pub(super) async fn decide(
+    bench: &Bench,
+    envelope: &RunEnvelope,
+) -> Result<Result<Seq, Rejection>, Error> {
+    let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
+    for _ in 0..CLASHES_MAX {
+        let last = bench.log.last_run_event(org, function, run).await?;
+        let (expected, event) = match last {
+            None => (Seq(0), end(envelope, None)),
+            Some((seq, event)) => match event {
+                RunEvent::Finished { result, .. } => return Ok(ended(run, seq, &result)),
+                RunEvent::CancelRequested { .. } => {
+                    // The signal may have been missed.
+                    signal(bench, run).await;
+                    return Ok(Ok(seq));
+                }
+                RunEvent::Started {
+                    command, digest, ..
+                } => {
+                    let request = RunEvent::CancelRequested {
+                        by: envelope.actor.clone(),
+                        at: now(),
+                        command,
+                        digest,
+                    };
+                    (seq, request)
+                }
+                RunEvent::Delayed { digest, .. } | RunEvent::AttemptFailed { digest, .. } => {
+                    (seq, end(envelope, digest))
+                }
+            },
+        };
+        match append(bench, envelope, event, expected).await {
+            Ok(seq) => {
+                signal(bench, run).await;
+                return Ok(Ok(seq));
+            }
+            Err(AppendError::Clash) => {}
+            Err(AppendError::Log(error)) => return Err(error),
+            Err(error @ AppendError::TooLarge { .. }) => {
+                return Err(Error::Refused(error.to_string()));
+            }
+        }
+    }
+    let text = format!("run {run} changes too fast; try again");
+    Ok(Err(Rejection::new(Code::Busy, text)))
+}
+
+fn end(envelope: &RunEnvelope, digest: Option<String>) -> RunEvent {
+    RunEvent::Finished {
+        result: cancelled(&envelope.actor),
+        at: now(),
+        digest,
+    }
+}
+
+fn ended(run: RunId, seq: Seq, result: &RunResult) -> Result<Seq, Rejection> {
+    match &result.error {
+        Some(error) if error.kind == RunErrorKind::Cancelled => Ok(seq),
+        Some(_) | None => Err(Rejection::new(
+            Code::AlreadyEnded,
+            format!("run {run} has ended already"),
+        )),
+    }
+}
+
+/// Here and everywhere else.
+async fn signal(bench: &Bench, run: RunId) {
+    bench.in_hand.cancel(run);
+    if let Err(error) = bench.log.signal_cancel(run).await {
+        // Whoever carries it out looks into its log now and then.
+        debug!(%error, run.id = %run, "the end of a run was not signalled");
+    }
+}
