@@ -9,6 +9,7 @@ mod isolation;
 mod java;
 mod layers;
 mod limits;
+mod lines;
 mod loading;
 mod network;
 mod packs;
