@@ -4,6 +4,7 @@
 
 mod bed;
 mod commands;
+mod edit;
 mod exec;
 mod idle;
 mod languages;
@@ -51,6 +52,9 @@ async fn run(words: &[String]) -> Result<()> {
     }
     if wanted("served") {
         served::run(&mut report)?;
+    }
+    if wanted("edit") {
+        edit::run(&mut report)?;
     }
     if wanted("replay") || wanted("rebuild") {
         replay::run(&mut report).await?;

@@ -9,10 +9,11 @@ mod others;
 mod watch;
 
 use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Result;
-use engine_model::{Command, Deletion, Kind, RunCommand};
-use tokio::time::Instant;
+use engine_model::{Command, Deletion, Kind, RevisionId, RunCommand, RunEvent, RunReply};
+use tokio::time::{Instant, sleep};
 
 use super::report;
 use crate::args::{Dev, Global};
@@ -23,6 +24,12 @@ use crate::server::asked_to_end;
 use deploy::{Deployment, Outcome};
 use others::Others;
 use watch::Watch;
+
+/// How long a node may take to hear of a new version.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a run that was of an earlier version is repeated.
+const AGAIN_MAX: u32 = 3;
 
 /// What the loop hears.
 enum Event {
@@ -111,8 +118,19 @@ async fn try_out(deployment: &Deployment<'_>, others: &mut Others<'_>, input: &s
         ..RunCommand::default()
     };
     let within = deployment.global.wait_within();
-    let ran = report::run(deployment.connection, &deployment.name, command, within).await?;
+    let (connection, name) = (deployment.connection, &deployment.name);
+    let mut ran = report::run(connection, name, command.clone(), within).await?;
     others.knows(ran.reply.run);
+    // A node may hear of the new version a moment later than this session. Who routes runs to
+    // earlier versions means it, so that it is tried only a few times.
+    for _ in 0..AGAIN_MAX {
+        if is_of(&ran.reply, deployment.revision()) {
+            break;
+        }
+        sleep(AGAIN).await;
+        ran = report::run(connection, name, command.clone(), within).await?;
+        others.knows(ran.reply.run);
+    }
     let result = &ran.reply.result;
     report::say_logs(&result.logs);
     match &result.error {
@@ -121,6 +139,14 @@ async fn try_out(deployment: &Deployment<'_>, others: &mut Others<'_>, input: &s
     }
     note(&format!("Ran in {}", report::time(ran.took)));
     Ok(())
+}
+
+/// Whether a run was of this version, if one is known.
+fn is_of(reply: &RunReply, wanted: Option<RevisionId>) -> bool {
+    match (&reply.started, wanted) {
+        (Some(RunEvent::Started { revision, .. }), Some(wanted)) => *revision == wanted,
+        _ => true,
+    }
 }
 
 /// Takes away what this session served, the function first, as it uses the image.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::logs;
 use super::operate::read_bytes;
+use super::report;
 use crate::args::{Exec, Global};
 use crate::client::Connection;
 use crate::exit::Exit;
@@ -71,6 +72,11 @@ pub(super) async fn run(connection: &Connection, global: &Global, exec: Exec) ->
             let mut reply = reply;
             fetch_output(connection, &mut reply.result).await?;
             let failed = reply.result.error.is_some();
+            if let Some(error) = &reply.result.error
+                && global.format() == Format::Table
+            {
+                report::say_error(error);
+            }
             if !told_all(&command, &reply) {
                 let mut document = connection.one_run(id, reply.seq).await?;
                 document["output"] = reply.result.output;

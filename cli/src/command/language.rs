@@ -34,6 +34,12 @@ const LOOKS: &[Look] = &[
         manifest: Some("package.json"),
         handler: |_, name| format!("./{name}"),
     },
+    Look {
+        language: "java",
+        suffixes: &["java"],
+        manifest: Some("pom.xml"),
+        handler: |stem, _| stem.to_owned(),
+    },
 ];
 
 /// Names of files that are the one to call when there are several.

@@ -56,6 +56,14 @@ const TEMPLATES: &[Template] = &[
         manifest: Some(file!("nodejs", "package.json")),
         input: file!("nodejs", "input.json").1,
     },
+    Template {
+        name: "java",
+        about: "Java, with a pom.xml",
+        source: file!("java", "Handler.java"),
+        handler: "Handler",
+        manifest: Some(file!("java", "pom.xml")),
+        input: file!("java", "input.json").1,
+    },
 ];
 
 /// Shows the templates.

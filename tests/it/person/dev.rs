@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,17 +17,18 @@ struct Session {
 
 impl Session {
     fn of(dispatch: &Dispatch, words: &[&str]) -> Self {
-        let mut child = dispatch
+        // One pipe for both, so that their lines keep their order.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let child = dispatch
             .command()
             .arg("dev")
             .args(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
             .spawn()
             .expect("the binary runs");
         let said = Arc::default();
-        listen(child.stdout.take().expect("it is a pipe"), &said);
-        listen(child.stderr.take().expect("it is a pipe"), &said);
+        listen(reader, &said);
         Self { child, said }
     }
 

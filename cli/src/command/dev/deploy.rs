@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use engine_model::spec::Spec;
-use engine_model::{Command, Event, FunctionEvent, Kind, Name, Recorded, ResourceKey, Seq};
+use engine_model::{
+    Command, Event, FunctionEvent, Kind, Name, Recorded, ResourceKey, RevisionId, Seq,
+};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde_json::{Map, Value};
@@ -47,6 +49,8 @@ pub(super) struct Deployment<'a> {
     exists: bool,
     /// Whether any version is served.
     serves: bool,
+    /// The version that was served last, where commits are seen.
+    revision: Option<RevisionId>,
     commits: Option<BoxStream<'static, Recorded>>,
 }
 
@@ -71,6 +75,7 @@ impl<'a> Deployment<'a> {
             before: before.map(services::map),
             dependencies: Dependencies::of(&name),
             last: None,
+            revision: None,
             connection,
             global,
             name,
@@ -82,6 +87,11 @@ impl<'a> Deployment<'a> {
     /// Whether a version of the function is served.
     pub(super) fn serves(&self) -> bool {
         self.serves
+    }
+
+    /// The version that a run is to be of, if that is known.
+    pub(super) fn revision(&self) -> Option<RevisionId> {
+        self.revision
     }
 
     /// The image that was made for the sources' own dependencies.
@@ -182,7 +192,10 @@ impl<'a> Deployment<'a> {
             let document = self.connection.one(Kind::Function, &self.name, seq).await?;
             let reasons = reasons(&document);
             match document["status"].as_str() {
-                Some("READY") => return Ok(Vec::new()),
+                Some("READY") => {
+                    self.revision = serde_json::from_value(document["faasId"].clone()).ok();
+                    return Ok(Vec::new());
+                }
                 Some("ERROR") => return Ok(reasons),
                 _ if reasons != said => {
                     for reason in &reasons {
@@ -216,7 +229,10 @@ impl<'a> Deployment<'a> {
             }
             for event in &recorded.commit.events {
                 match event {
-                    Event::Function(FunctionEvent::Loaded { .. }) => return Some(Vec::new()),
+                    Event::Function(FunctionEvent::Loaded { revision, .. }) => {
+                        self.revision = Some(*revision);
+                        return Some(Vec::new());
+                    }
                     Event::Function(FunctionEvent::LoadFailed { reason, .. }) => {
                         return Some(vec![reason.clone()]);
                     }

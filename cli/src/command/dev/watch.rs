@@ -30,6 +30,8 @@ pub(super) struct Watch {
     folders: HashMap<i32, PathBuf>,
     /// The one file that matters, if it is one.
     only: Option<OsString>,
+    /// When a change began that nobody was told of yet.
+    began: Option<Instant>,
 }
 
 impl Watch {
@@ -48,6 +50,7 @@ impl Watch {
             notices,
             folders: HashMap::new(),
             only: None,
+            began: None,
         };
         if path.is_dir() {
             watch.add(path)?;
@@ -63,24 +66,32 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Waits for a change and for the end of what belongs to it; says when it began.
+    /// Waits for a change and for the end of what belongs to it; says when it began. A wait that is
+    /// given up loses nothing: the next one ends with the same change.
     ///
     /// # Errors
     /// When changes can no longer be noticed.
     pub(super) async fn changed(&mut self) -> Result<Instant> {
-        while !self.notice().await? {}
-        let began = Instant::now();
+        let began = loop {
+            match self.began {
+                Some(began) => break began,
+                None => self.notice().await?,
+            }
+        };
         loop {
             let quiet = (Instant::now() + QUIET).min(began + RESTLESS_MAX);
             match timeout_at(quiet, self.notice()).await {
-                Ok(noticed) => drop(noticed?),
-                Err(_) => return Ok(began),
+                Ok(noticed) => noticed?,
+                Err(_) => {
+                    self.began = None;
+                    return Ok(began);
+                }
             }
         }
     }
 
-    /// Waits for the next notices; `true` when one of them is about a source.
-    async fn notice(&mut self) -> Result<bool> {
+    /// Waits for the next notices, and keeps in mind when one of them is about a source.
+    async fn notice(&mut self) -> Result<()> {
         let mut ready = self.notices.readable().await?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut matters = false;
@@ -117,13 +128,16 @@ impl Watch {
         }
         ready.clear_ready();
         drop(ready);
+        if matters {
+            self.began.get_or_insert_with(Instant::now);
+        }
         for folder in new_folders {
             // It may be gone again, and then nothing is to be watched there.
             if folder.is_dir() {
                 self.add(&folder)?;
             }
         }
-        Ok(matters)
+        Ok(())
     }
 
     /// Watches a folder and all below it.
@@ -187,6 +201,16 @@ mod tests {
         let new = dir.path().join(".f.py.swp");
         fs::write(&new, "3").unwrap();
         fs::rename(&new, &file).unwrap();
+        sees(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_change_is_not_lost_to_a_wait_that_was_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::on(dir.path()).unwrap();
+        fs::write(dir.path().join("f.py"), "1").unwrap();
+        watch.notice().await.unwrap();
+        // Its notice was taken by a wait that nobody waited out.
         sees(&mut watch).await;
     }
 
