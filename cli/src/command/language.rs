@@ -40,6 +40,18 @@ const LOOKS: &[Look] = &[
         manifest: Some("pom.xml"),
         handler: |stem, _| stem.to_owned(),
     },
+    Look {
+        language: "powershell",
+        suffixes: &["ps1"],
+        manifest: Some("requirements.psd1"),
+        handler: |_, name| format!("./{name}::handle"),
+    },
+    Look {
+        language: "binary",
+        suffixes: &["sh"],
+        manifest: None,
+        handler: |_, name| format!("./{name}"),
+    },
 ];
 
 /// Names of files that are the one to call when there are several.

@@ -64,6 +64,22 @@ const TEMPLATES: &[Template] = &[
         manifest: Some(file!("java", "pom.xml")),
         input: file!("java", "input.json").1,
     },
+    Template {
+        name: "powershell",
+        about: "PowerShell, with a requirements.psd1",
+        source: file!("powershell", "handler.ps1"),
+        handler: "./handler.ps1::handle",
+        manifest: Some(file!("powershell", "requirements.psd1")),
+        input: file!("powershell", "input.json").1,
+    },
+    Template {
+        name: "binary",
+        about: "any executable, begun as a shell script",
+        source: file!("binary", "handler.sh"),
+        handler: "./handler.sh",
+        manifest: None,
+        input: file!("binary", "input.json").1,
+    },
 ];
 
 /// Shows the templates.
