@@ -151,7 +151,7 @@ impl Helper {
         status: &OwnedFd,
         report: OwnedFd,
     ) -> Result<(), Failure> {
-        let trees = self.machine.open_trees(&spec.mounts)?;
+        let trees = self.machine.open_trees(spec)?;
         let (sync, sync_inside) = wire::pair().step("make a socket")?;
         let mut group = self
             .machine

@@ -24,6 +24,11 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// The working directory, inside the sandbox.
     pub cwd: PathBuf,
+    /// A directory of the host to be shown, read-only, in place of the host's own programs and
+    /// libraries. Its `dev`, `proc`, `run`, `sys` and `tmp` are not shown; its `etc` must be a
+    /// directory that holds the files named in [`Spec::OVERLAID`].
+    #[serde(default)]
+    pub root: Option<PathBuf>,
     /// What is mounted besides the system's own directories, in this order.
     pub mounts: Vec<Mount>,
     /// What of the network can be reached.
@@ -102,6 +107,9 @@ pub struct Limits {
 }
 
 impl Spec {
+    /// Files of a root's `etc` that the sandbox lays its own over, where it has one.
+    pub const OVERLAID: [&str; 5] = ["hosts", "resolv.conf", "nsswitch.conf", "passwd", "group"];
+
     /// A sandbox for `program` with no arguments, mounts or network, an empty environment and
     /// default limits.
     pub fn new(program: impl Into<PathBuf>) -> Self {
@@ -110,11 +118,18 @@ impl Spec {
             args: Vec::new(),
             env: Vec::new(),
             cwd: PathBuf::from("/"),
+            root: None,
             mounts: Vec::new(),
             network: Network::None,
             limits: Limits::default(),
             hostname: "sandbox".to_owned(),
         }
+    }
+
+    /// All that is opened of the host for this sandbox: its root, if it has one, then its mounts.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Mount> {
+        let root = self.root.iter().map(|root| Mount::read_only(root, "/"));
+        root.chain(self.mounts.iter().cloned())
     }
 
     /// Refuses what could not be set up, or what would reach outside of the sandbox's root.
@@ -129,6 +144,9 @@ impl Spec {
         };
         plain("the program", &self.program)?;
         plain("the working directory", &self.cwd)?;
+        if self.root.as_ref().is_some_and(|root| !root.is_absolute()) {
+            return Err(invalid("the root is not an absolute path"));
+        }
         for mount in &self.mounts {
             plain("a mount's target", &mount.target)?;
             if mount.target == Path::new("/") {
@@ -190,6 +208,7 @@ impl fmt::Debug for Spec {
             .field("args", &self.args)
             .field("env", &names)
             .field("cwd", &self.cwd)
+            .field("root", &self.root)
             .field("mounts", &self.mounts)
             .field("network", &self.network)
             .field("limits", &self.limits)

@@ -10,7 +10,7 @@ use super::cgroup::{Cgroups, Group};
 use crate::helper::Identity;
 use crate::inside::{self, Failure, System, Trial};
 use crate::sys::{self, Clone};
-use crate::{Capabilities, Limits, Mount, Network, seccomp, wire};
+use crate::{Capabilities, Limits, Network, Spec, seccomp, wire};
 
 /// The machine as every sandbox finds it.
 pub(crate) struct Machine {
@@ -120,13 +120,12 @@ impl Machine {
     }
 
     /// The mounts' sources, which root has to open while it is root; otherwise none yet.
-    pub(crate) fn open_trees(&self, mounts: &[Mount]) -> Result<Vec<OwnedFd>, Failure> {
+    pub(crate) fn open_trees(&self, spec: &Spec) -> Result<Vec<OwnedFd>, Failure> {
         if !self.identity.privileged {
             return Ok(Vec::new());
         }
-        mounts
-            .iter()
-            .map(|mount| inside::open_source(mount, self.mount_ids.as_ref()))
+        spec.sources()
+            .map(|mount| inside::open_source(&mount, self.mount_ids.as_ref()))
             .collect()
     }
 

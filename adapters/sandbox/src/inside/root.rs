@@ -1,4 +1,7 @@
-//! The sandbox's root: a tmpfs with the host's programs and libraries, made read-only at the end.
+//! The sandbox's root: a tmpfs with the programs and libraries of the host or of an image, made
+//! read-only at the end.
+
+mod image;
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -35,23 +38,38 @@ pub(super) fn build(plan: &Plan<'_>, bindings: Option<&Bindings>) -> Result<(), 
     let trees = if machine.identity.privileged {
         &plan.trees
     } else {
-        let open = spec.mounts.iter().map(|mount| open_source(mount, None));
+        let open = spec.sources().map(|mount| open_source(&mount, None));
         opened = open.collect::<Result<_, _>>()?;
         &opened
     };
+    let (image, trees) = match (&spec.root, trees.split_first()) {
+        (Some(_), Some((image, mounts))) => (Some(image), mounts),
+        _ => (None, trees.as_slice()),
+    };
     enter_stage()?;
-    show_system(&machine.system)?;
+    let etc = if image.is_some() {
+        image::prepare()?;
+        Path::new(image::ETC)
+    } else {
+        show_system(&machine.system)?;
+        Path::new("/etc")
+    };
     match bindings {
-        None => show_all(&machine.system.network)?,
-        Some(bindings) => write_hosts(&spec.hostname, &bindings.names).step("write hosts")?,
+        None => show_all(&machine.system.network, etc)?,
+        Some(bindings) => {
+            write_hosts(etc, &spec.hostname, &bindings.names).step("write hosts")?;
+        }
     }
-    write_users(&machine.identity).step("write passwd and group")?;
+    write_users(etc, &machine.identity).step("write passwd and group")?;
     make_devices(&spec.limits)?;
     make_scratch("/tmp", &spec.limits).step("mount /tmp")?;
     if machine.proc {
         mount_proc("/proc").step("mount /proc")?;
     }
     leave_host()?;
+    if let Some(image) = image {
+        image::show(image)?;
+    }
     // Only now: nothing that a mounted tree holds may lead a later target to the host.
     for (mount, tree) in spec.mounts.iter().zip(trees) {
         let target = &mount.target;
@@ -114,23 +132,30 @@ fn show_system(system: &System) -> Result<(), Failure> {
         fs::create_dir(directory).step("make directories")?;
     }
     symlink("/tmp", "/var/tmp").step("make links")?;
-    show_all(&system.shown)?;
+    show_all(&system.shown, Path::new("/"))?;
     for (place, to) in &system.links {
         symlink(to, place).step("make links")?;
     }
     Ok(())
 }
 
-fn show_all(shown: &[Shown]) -> Result<(), Failure> {
+/// Shows parts of the host: at their own places, or in the folder `within` by their names alone.
+fn show_all(shown: &[Shown], within: &Path) -> Result<(), Failure> {
     for entry in shown {
+        let name = entry.target.file_name().unwrap_or_default();
+        let target = if within == Path::new("/") {
+            entry.target.clone()
+        } else {
+            within.join(name)
+        };
         let show = || {
             if !entry.directory {
-                File::create(&entry.target)?;
+                File::create(&target)?;
             }
-            bind(&entry.source, &entry.target)?;
-            sys::set_mount_flags(&entry.target, READ_ONLY, true)
+            bind(&entry.source, &target)?;
+            sys::set_mount_flags(&target, READ_ONLY, true)
         };
-        show().step_with(|| format!("show {}", entry.target.display()))?;
+        show().step_with(|| format!("show {}", target.display()))?;
     }
     Ok(())
 }
@@ -157,19 +182,19 @@ fn make_target(target: &Path, tree: &OwnedFd) -> io::Result<()> {
 }
 
 /// Names are found in this one file: there is nobody to ask.
-fn write_hosts(hostname: &str, names: &[String]) -> io::Result<()> {
+fn write_hosts(etc: &Path, hostname: &str, names: &[String]) -> io::Result<()> {
     let mut text = format!("127.0.0.1 localhost {hostname}\n::1 localhost\n");
     for (index, name) in names.iter().enumerate() {
         text.push_str(&format!("{} {name}\n", name_address(index)));
     }
-    fs::write("/etc/hosts", text)?;
+    fs::write(etc.join("hosts"), text)?;
     fs::write(
-        "/etc/nsswitch.conf",
+        etc.join("nsswitch.conf"),
         "passwd: files\ngroup: files\nhosts: files\n",
     )
 }
 
-fn write_users(identity: &Identity) -> io::Result<()> {
+fn write_users(etc: &Path, identity: &Identity) -> io::Result<()> {
     let Identity {
         inside_uid: uid,
         inside_gid: gid,
@@ -178,8 +203,8 @@ fn write_users(identity: &Identity) -> io::Result<()> {
     let passwd = format!(
         "root:x:0:0:root:/:/usr/sbin/nologin\nsandbox:x:{uid}:{gid}:sandbox:/tmp:/bin/sh\n"
     );
-    fs::write("/etc/passwd", passwd)?;
-    fs::write("/etc/group", format!("root:x:0:\nsandbox:x:{gid}:\n"))
+    fs::write(etc.join("passwd"), passwd)?;
+    fs::write(etc.join("group"), format!("root:x:0:\nsandbox:x:{gid}:\n"))
 }
 
 fn make_devices(limits: &Limits) -> Result<(), Failure> {

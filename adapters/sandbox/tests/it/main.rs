@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod contents;
+mod image;
 mod limits;
 mod network;
 mod ordinary_user;
