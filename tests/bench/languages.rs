@@ -240,6 +240,7 @@ pub(crate) fn call(input: Value) -> Call {
 pub(crate) fn revision(sample: &Sample, id: &str) -> Result<Revision> {
     Ok(Revision {
         id: format!("{}-{id}", sample.language),
+        root: None,
         language: Language::parse(sample.language).context("it has a pack")?,
         layer: None,
         source: Source::File {

@@ -316,6 +316,7 @@ impl Sim {
                 Outcome::BaseImage(BaseImageOutcome::Prepared {
                     generation: *generation,
                     version: "3.13".into(),
+                    digest: None,
                 })
             }
             Effect::BuildImage(build) => Outcome::Image(ImageOutcome::Built {

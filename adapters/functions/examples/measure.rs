@@ -112,6 +112,7 @@ fn revision(subject: &Subject, number: usize) -> Revision {
     Revision {
         id: format!("r{number}"),
         language: subject.language,
+        root: None,
         layer: None,
         source: Source::File {
             name: subject.file.into(),

@@ -1,16 +1,21 @@
-//! Base images: the host's interpreter for a language, found and proved to run in the sandbox.
+//! Base images: an interpreter for a language, the host's or one in an image's root, found and
+//! proved to run in the sandbox.
+
+mod image;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use adapter_sandbox::Mount;
 use tokio::process::Command;
 
 use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::floor::{Floor, Need};
-use crate::language::{BaseImage, Language};
+use crate::language::{BaseImage, Language, PACK_DIR};
+use crate::oci::Root;
 use crate::pack::fill;
 
 /// Looked at before `PATH`: what an ordinary user may read, and does not change with a profile.
@@ -18,20 +23,37 @@ const SYSTEM_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 /// For an interpreter to say its version, or to prepare its worker; a compiler takes the longest.
 const IDENTIFY_MAX: Duration = Duration::from_secs(30);
 
-/// The first interpreter that runs in a sandbox.
+/// The first interpreter of this host, or of a root, that runs in a sandbox.
 pub(crate) async fn find(
     language: Language,
+    root: Option<&Root>,
     config: &Config,
     packs: &Path,
     floor: &Floor,
 ) -> Result<BaseImage, Failure> {
     let label = language.label();
     let install = &language.manifest().install;
-    let mut reason =
-        format!("no {label} interpreter was found on this node; to install it: {install}");
-    for candidate in candidates(language, config) {
-        let tried = match identify(language, &candidate, packs).await {
-            Ok(base) => match prepare(&base, packs).await {
+    let (mut reason, found) = match root {
+        None => (
+            format!("no {label} interpreter was found on this node; to install it: {install}"),
+            candidates(language, config),
+        ),
+        Some(root) => (
+            format!(
+                "the image has no {label} interpreter on its PATH; install it in the image: {install}"
+            ),
+            image::candidates(language, root),
+        ),
+    };
+    let asking = Asking {
+        language,
+        root,
+        packs,
+        floor,
+    };
+    for candidate in found {
+        let tried = match asking.identify(&candidate).await {
+            Ok(base) => match asking.prepare(&base).await {
                 Ok(()) => prove(base, config, packs, floor).await,
                 Err(why) => Err(why),
             },
@@ -72,34 +94,109 @@ fn candidates(language: Language, config: &Config) -> Vec<PathBuf> {
     found
 }
 
-/// Asks an interpreter who it is. This runs outside of a sandbox, and nothing but its own code.
-async fn identify(language: Language, program: &Path, packs: &Path) -> Result<BaseImage, String> {
-    let folder = language.folder(packs).to_string_lossy().into_owned();
-    let program = program.to_string_lossy();
-    let values = [("program", &*program), ("pack", &*folder)];
-    let output = output(&language.manifest().identify, &values).await?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let [version, prefix, interpreter] = text.lines().collect::<Vec<_>>()[..] else {
-        return Err("it did not say its version".to_owned());
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-_~".contains(c);
-    if version.is_empty() || version.starts_with('.') || !version.chars().all(plain) {
-        return Err(format!("{version:?} is no version")); // it becomes the name of a folder
-    }
-    Ok(BaseImage {
-        language,
-        interpreter: interpreter.into(),
-        prefix: prefix.into(),
-        version: version.to_owned(),
-    })
+/// Where an interpreter is asked: the host's directly, which runs nothing but its own code, an
+/// image's in a sandbox.
+struct Asking<'a> {
+    language: Language,
+    root: Option<&'a Root>,
+    packs: &'a Path,
+    floor: &'a Floor,
 }
 
-async fn output(
-    command: &[String],
-    values: &[(&str, &str)],
-) -> Result<std::process::Output, String> {
-    let words: Vec<String> = command.iter().map(|word| fill(word, values)).collect();
-    let (program, arguments) = words.split_first().expect("a pack without is refused");
+impl Asking<'_> {
+    /// Asks an interpreter who it is.
+    async fn identify(&self, program: &Path) -> Result<BaseImage, String> {
+        let language = self.language;
+        let folder = language.folder(self.packs);
+        let pack = match self.root {
+            None => folder.to_string_lossy().into_owned(),
+            Some(_) => PACK_DIR.to_owned(),
+        };
+        let program = program.to_string_lossy();
+        let values = [("program", &*program), ("pack", &*pack)];
+        let command = fill_all(&language.manifest().identify, &values);
+        let said = match self.root {
+            None => output(&command).await?.stdout,
+            Some(root) => {
+                let mounts = vec![Mount::read_only(&folder, PACK_DIR)];
+                image::output(&self.floor.launcher, root, &command, mounts).await?
+            }
+        };
+        let text = String::from_utf8_lossy(&said);
+        let [version, prefix, interpreter] = text.lines().collect::<Vec<_>>()[..] else {
+            return Err("it did not say its version".to_owned());
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".+-_~".contains(c);
+        if version.is_empty() || version.starts_with('.') || !version.chars().all(plain) {
+            return Err(format!("{version:?} is no version")); // it becomes the name of a folder
+        }
+        Ok(BaseImage {
+            language,
+            interpreter: interpreter.into(),
+            prefix: prefix.into(),
+            version: version.to_owned(),
+            root: self.root.cloned(),
+        })
+    }
+
+    /// Makes the faster form of a worker that its pack has for this interpreter.
+    async fn prepare(&self, base: &BaseImage) -> Result<(), String> {
+        let Some(prepare) = &base.language.manifest().worker.prepare else {
+            return Ok(());
+        };
+        let folder = base.language.folder(self.packs);
+        let out = folder.join(base.variant());
+        if out.join(&prepare.file).exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&out).map_err(|e| e.to_string())?;
+        let (program, pack) = (base.interpreter.to_string_lossy(), folder.to_string_lossy());
+        let (prefix, out_text) = (base.prefix.to_string_lossy(), out.to_string_lossy());
+        let (pack, out_text) = match self.root {
+            None => (&*pack, &*out_text),
+            Some(_) => (PACK_DIR, image::OUT_DIR),
+        };
+        let values = [
+            ("program", &*program),
+            ("prefix", &*prefix),
+            ("pack", pack),
+            ("out", out_text),
+        ];
+        let command = fill_all(&prepare.command, &values);
+        let said = match self.root {
+            None => match output(&command).await {
+                Ok(output) if output.status.success() => return Ok(()),
+                Ok(output) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    said.trim().lines().last().unwrap_or_default().to_owned()
+                }
+                Err(why) => why,
+            },
+            Some(root) => {
+                let mounts = vec![
+                    Mount::read_only(&folder, PACK_DIR),
+                    Mount::read_write(&out, image::OUT_DIR),
+                ];
+                match image::output(&self.floor.launcher, root, &command, mounts).await {
+                    Ok(_) => return Ok(()),
+                    Err(why) => why,
+                }
+            }
+        };
+        tracing::debug!(interpreter = %program, said, "worker not prepared");
+        if prepare.required {
+            return Err(format!("its worker was not made: {said}"));
+        }
+        Ok(())
+    }
+}
+
+fn fill_all(command: &[String], values: &[(&str, &str)]) -> Vec<String> {
+    command.iter().map(|word| fill(word, values)).collect()
+}
+
+async fn output(command: &[String]) -> Result<std::process::Output, String> {
+    let (program, arguments) = command.split_first().expect("a pack without is refused");
     let ran = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -109,40 +206,6 @@ async fn output(
         .await
         .map_err(|_| format!("it did not answer within {IDENTIFY_MAX:?}"))?
         .map_err(|e| e.to_string())
-}
-
-/// Makes the faster form of a worker that its pack has for this interpreter.
-async fn prepare(base: &BaseImage, packs: &Path) -> Result<(), String> {
-    let Some(prepare) = &base.language.manifest().worker.prepare else {
-        return Ok(());
-    };
-    let folder = base.language.folder(packs);
-    let out = folder.join(&base.version);
-    if out.join(&prepare.file).exists() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(&out).map_err(|e| e.to_string())?;
-    let (program, pack) = (base.interpreter.to_string_lossy(), folder.to_string_lossy());
-    let (prefix, out_text) = (base.prefix.to_string_lossy(), out.to_string_lossy());
-    let values = [
-        ("program", &*program),
-        ("prefix", &*prefix),
-        ("pack", &*pack),
-        ("out", &*out_text),
-    ];
-    let said = match output(&prepare.command, &values).await {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            said.trim().lines().last().unwrap_or_default().to_owned()
-        }
-        Err(why) => why,
-    };
-    tracing::debug!(interpreter = %program, said, "worker not prepared");
-    if prepare.required {
-        return Err(format!("its worker was not made: {said}"));
-    }
-    Ok(())
 }
 
 async fn prove(

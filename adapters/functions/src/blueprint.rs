@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
 
 use crate::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
+use crate::oci::Root;
 
 /// The folder of a layer that holds what its system packages unpack to.
 pub(crate) const PACKAGES: &str = ".system";
@@ -30,6 +31,8 @@ pub(crate) struct Blueprint {
     pub(crate) spec: Spec,
     /// The spec as text: equal blueprints have equal keys.
     pub(crate) key: String,
+    /// Kept as long as workers may be started from this.
+    _root: Option<Root>,
 }
 
 impl Blueprint {
@@ -48,8 +51,9 @@ impl Blueprint {
         let worker = prepared.unwrap_or_else(|| manifest.worker.file.clone());
         let mut spec = Spec::new(&base.interpreter);
         spec.args = base.language.arguments(&worker, limits.memory_bytes);
-        spec.env = environment();
+        spec.env = environment(base.root.as_ref());
         spec.env.extend(manifest.worker.environment.iter().cloned());
+        spec.root = base.root.as_ref().map(|root| root.path.clone());
         spec.cwd = PathBuf::from("/tmp");
         spec.hostname = "function".to_owned();
         spec.network = network;
@@ -69,6 +73,7 @@ impl Blueprint {
             language: base.language,
             spec,
             key,
+            _root: base.root.clone(),
         }
     }
 }
@@ -76,7 +81,7 @@ impl Blueprint {
 /// An interpreter outside of the system's own folders is mounted at its own place.
 pub(crate) fn interpreter_mount(base: &BaseImage) -> Option<Mount> {
     let system = base.prefix.starts_with("/usr") || base.prefix == Path::new("/");
-    (!system).then(|| Mount::read_only(&base.prefix, &base.prefix))
+    (!system && base.root.is_none()).then(|| Mount::read_only(&base.prefix, &base.prefix))
 }
 
 /// Lets programs and libraries of the layer's system packages be found.
@@ -102,21 +107,33 @@ fn show_packages(folder: &Path, spec: &mut Spec) {
     }
 }
 
-fn environment() -> Vec<(String, String)> {
-    [
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("HOME", "/tmp"),
-        ("TMPDIR", "/tmp"),
-        ("LANG", "C.UTF-8"),
-        ("LC_ALL", "C.UTF-8"),
-        ("SERVICE_BINDING_ROOT", BINDINGS_DIR),
-        // Threads of numeric libraries would count against the limit of processes.
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("OMP_NUM_THREADS", "1"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec()
+/// What every worker has, and below it what its image says; an image knows its own `PATH` best.
+fn environment(root: Option<&Root>) -> Vec<(String, String)> {
+    let image = root.map_or(&[][..], |root| &root.note.env);
+    let mut all: Vec<(String, String)> = OWN
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+    for (name, value) in image {
+        match all.iter_mut().find(|(own, _)| own == name) {
+            Some((own, kept)) if own == "PATH" => kept.clone_from(value),
+            Some(_) => {}
+            None => all.push((name.clone(), value.clone())),
+        }
+    }
+    all
 }
+
+const OWN: [(&str, &str); 8] = [
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("HOME", "/tmp"),
+    ("TMPDIR", "/tmp"),
+    ("LANG", "C.UTF-8"),
+    ("LC_ALL", "C.UTF-8"),
+    ("SERVICE_BINDING_ROOT", BINDINGS_DIR),
+    // Threads of numeric libraries would count against the limit of processes.
+    ("OPENBLAS_NUM_THREADS", "1"),
+    ("OMP_NUM_THREADS", "1"),
+];
 
 /// The sandbox's network for a policy.
 pub(crate) fn network(policy: NetworkPolicy, endpoints: &[Endpoint]) -> Network {

@@ -32,6 +32,8 @@ pub struct Config {
     pub limits: Limits,
     /// The bounds of a layer's build.
     pub builds: Builds,
+    /// How base images that are OCI images are had.
+    pub images: Images,
 }
 
 impl Config {
@@ -52,6 +54,7 @@ impl Config {
             pools: Pools::default(),
             limits: default_limits(),
             builds: Builds::default(),
+            images: Images::default(),
         }
     }
 }
@@ -66,6 +69,7 @@ impl fmt::Debug for Config {
             .field("pools", &self.pools)
             .field("limits", &self.limits)
             .field("builds", &self.builds)
+            .field("images", &self.images)
             .finish_non_exhaustive()
     }
 }
@@ -123,6 +127,31 @@ impl Default for Builds {
         Self {
             timeout: Duration::from_secs(600),
             layer_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// How base images that are OCI images are had.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// Registries, as `HOST:PORT`, that are spoken to without encryption; this machine always is.
+    pub insecure: Vec<String>,
+    /// The file in which `docker login` keeps credentials.
+    pub credentials: Option<PathBuf>,
+    /// What the layers of one image may hold, unpacked.
+    pub root_bytes_max: u64,
+    /// How long what nothing uses is kept.
+    pub grace: Duration,
+}
+
+impl Default for Images {
+    /// Encryption everywhere, nobody's credentials, 8 GiB, an hour.
+    fn default() -> Self {
+        Self {
+            insecure: Vec::new(),
+            credentials: None,
+            root_bytes_max: 8 << 30,
+            grace: Duration::from_secs(3600),
         }
     }
 }

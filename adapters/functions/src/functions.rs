@@ -1,11 +1,12 @@
 //! The handle by which the engine has functions built, loaded and called.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_sandbox::{Capabilities, Launcher, Limits};
+use engine_model::spec;
 use serde::{Deserialize, Serialize};
 
 use crate::base;
@@ -16,6 +17,7 @@ use crate::floor::{Floor, Need};
 use crate::language::{BaseImage, Language};
 use crate::layers::{Layer, LayerSpec, Layers, write_whole};
 use crate::logs::KEPT_BYTES;
+use crate::oci::{Images, Place, Root};
 use crate::pool::Pool;
 use crate::revision::{Prepared, Revision};
 use crate::run::{Call, Completion, run};
@@ -38,7 +40,10 @@ struct Inner {
     packs: PathBuf,
     floor: Arc<Floor>,
     layers: Layers,
-    bases: tokio::sync::Mutex<HashMap<Language, BaseImage>>,
+    images: Images,
+    /// Those that were proved, by language and root's digest; without the roots themselves, which
+    /// this must not keep from being removed.
+    bases: tokio::sync::Mutex<HashMap<(Language, Option<String>), BaseImage>>,
 }
 
 impl Drop for Inner {
@@ -89,6 +94,11 @@ impl Functions {
             config.tools.clone(),
             config.builds.clone(),
         )?;
+        let images = Images::open(
+            &config.state_dir,
+            config.images.clone(),
+            Arc::clone(&config.blobs),
+        )?;
         let runtime = tokio::runtime::Handle::current();
         let floor = Arc::new(Floor::new(launcher, config.pools.clone(), runtime));
         sweep::start(&floor);
@@ -99,6 +109,7 @@ impl Functions {
                 packs,
                 floor,
                 layers,
+                images,
                 bases,
             }),
         })
@@ -110,11 +121,12 @@ impl Functions {
         self.inner.floor.launcher.capabilities()
     }
 
-    /// The base image of a language: this host's interpreter, whatever image the URL names. It has
-    /// started in a sandbox before this returns.
+    /// The base image of a language: this host's interpreter, or that of the image which the URL
+    /// names now. It has started in a sandbox before this returns.
     ///
     /// # Errors
-    /// When there is no pack for the language, or no interpreter that runs in the sandbox.
+    /// When there is no pack for the language, the image is not to be had, or no interpreter runs
+    /// in the sandbox.
     pub async fn base_image(&self, language: &str, docker_url: &str) -> Result<BaseImage, Failure> {
         let known = Language::parse(language).ok_or_else(|| {
             let all: Vec<&str> = Language::all().into_iter().map(Language::label).collect();
@@ -123,12 +135,47 @@ impl Functions {
                 all.join(", ")
             ))
         })?;
-        tracing::debug!(
-            language,
-            url = docker_url,
-            "the host's interpreter stands for the image"
-        );
-        self.base(known).await
+        let root = match Place::parse(docker_url)? {
+            Place::Host => None,
+            place => {
+                let root = self.inner.images.root(&place, None).await;
+                // Whatever could pass has had its attempts: somebody has to look at it.
+                Some(root.map_err(|failure| Failure::of(failure.reason))?)
+            }
+        };
+        self.base(known, root).await
+    }
+
+    /// The base image of a language with the root that was found when it was prepared.
+    ///
+    /// # Errors
+    /// As [`Functions::base_image`].
+    pub async fn base_image_of(
+        &self,
+        language: Language,
+        root: Option<&spec::Root>,
+    ) -> Result<BaseImage, Failure> {
+        let root = match root {
+            None => None,
+            Some(root) => {
+                let place = Place::parse(&root.url)?;
+                Some(self.inner.images.root(&place, Some(&root.digest)).await?)
+            }
+        };
+        self.base(language, root).await
+    }
+
+    /// Removes the images' roots, and the layers that they are made of, whose digests `used` does
+    /// not hold, that nothing loaded here has, and that have not been used for the time that the
+    /// configuration says; how many folders went.
+    ///
+    /// # Errors
+    /// When this node's own files cannot be read or removed.
+    pub async fn sweep_images(&self, used: BTreeSet<String>) -> Result<usize, Failure> {
+        let inner = &self.inner;
+        let grace = inner.config.images.grace;
+        let is_used = move |digest: &str| used.contains(digest);
+        inner.images.sweep(is_used, grace).await
     }
 
     /// The limits of a function that brings none of its own.
@@ -137,14 +184,21 @@ impl Functions {
         &self.inner.config.limits
     }
 
-    async fn base(&self, language: Language) -> Result<BaseImage, Failure> {
+    async fn base(&self, language: Language, root: Option<Root>) -> Result<BaseImage, Failure> {
         let inner = &self.inner;
+        let key = (language, root.as_ref().map(|root| root.digest.clone()));
         let mut bases = inner.bases.lock().await;
-        if let Some(base) = bases.get(&language) {
-            return Ok(base.clone());
+        if let Some(base) = bases.get(&key) {
+            let base = base.clone();
+            return Ok(BaseImage { root, ..base });
         }
-        let base = base::find(language, &inner.config, &inner.packs, &inner.floor).await?;
-        bases.insert(language, base.clone());
+        let (config, packs) = (&inner.config, &inner.packs);
+        let base = base::find(language, root.as_ref(), config, packs, &inner.floor).await?;
+        let noted = BaseImage {
+            root: None,
+            ..base.clone()
+        };
+        bases.insert(key, noted);
         Ok(base)
     }
 
@@ -205,7 +259,7 @@ impl Functions {
             let unpacked = tokio::task::spawn_blocking(unpack).await;
             unpacked.map_err(|e| Failure::now(format!("failed to unpack the source: {e}")))??
         };
-        let base = self.base(language).await?;
+        let base = self.base_image_of(language, revision.root.as_ref()).await?;
         let layer = match &revision.layer {
             Some(digest) => Some(inner.layers.fetch(digest).await?),
             None => None,

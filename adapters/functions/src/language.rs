@@ -7,6 +7,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::oci::Root;
 use crate::pack::{Manifest, Pack, fill};
 
 /// The folder that a pack is shown in, inside the sandbox.
@@ -155,24 +156,39 @@ impl<'de> Deserialize<'de> for Language {
     }
 }
 
-/// A base image as this node has it: the host's interpreter for its language.
+/// A base image as this node has it: an interpreter for its language, the host's or an image's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseImage {
     /// The language.
     pub language: Language,
-    /// The interpreter, on the host and inside every sandbox.
+    /// The interpreter, inside every sandbox; without a root also on the host.
     pub interpreter: PathBuf,
     /// The folder that holds the interpreter and its library.
     pub prefix: PathBuf,
     /// The interpreter's version, such as `3.11.2`.
     pub version: String,
+    /// What is the sandbox's root; none shows the host's own programs.
+    #[serde(skip)]
+    pub root: Option<Root>,
 }
 
 impl BaseImage {
     /// What the pack's worker is when it is prepared for this very interpreter, in its folder.
     pub(crate) fn prepared_worker(&self) -> Option<String> {
         let prepare = self.language.manifest().worker.prepare.as_ref()?;
-        Some(format!("{}/{}", self.version, prepare.file))
+        Some(format!("{}/{}", self.variant(), prepare.file))
+    }
+
+    /// What tells this interpreter from others of its language: its version, and whose it is.
+    pub(crate) fn variant(&self) -> String {
+        let digest = self
+            .root
+            .as_ref()
+            .and_then(|root| root.digest.split_once(':'));
+        match digest {
+            Some((_, digits)) => format!("{}-{digits}", self.version),
+            None => self.version.clone(),
+        }
     }
 }
 

@@ -120,7 +120,8 @@ impl Layers {
         base: &BaseImage,
         spec: &LayerSpec,
     ) -> Result<Option<Layer>, Failure> {
-        let missing = packages::missing(&spec.system_packages).await?;
+        let root = base.root.as_ref();
+        let missing = packages::missing(root, &spec.system_packages).await?;
         let manifest = spec.manifest.as_deref().unwrap_or_default().trim();
         if manifest.is_empty() && missing.is_empty() {
             return Ok(None);
@@ -244,7 +245,7 @@ fn key(base: &BaseImage, manifest: &str, missing: &[String]) -> Digest {
     let parts = (
         BUILDER,
         base.language,
-        &base.version,
+        base.variant(),
         std::env::consts::ARCH,
         manifest,
         missing,

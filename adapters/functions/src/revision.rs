@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adapter_kit::Digest;
 use adapter_sandbox::{Endpoint, Limits};
-use engine_model::spec::Isolation;
+use engine_model::spec::{self, Isolation};
 use serde_json::Value;
 
 use crate::blueprint::{Blueprint, NetworkPolicy};
@@ -24,6 +24,8 @@ pub struct Revision {
     pub id: String,
     /// The language of its base image.
     pub language: Language,
+    /// The root of its image; none for the host's own interpreter.
+    pub root: Option<spec::Root>,
     /// The dependency layer of its image, if that has one.
     pub layer: Option<Digest>,
     /// Its source.

@@ -67,9 +67,11 @@ impl Workers {
         let outcome = match self.functions.base_image(language, url).await {
             Ok(base) => {
                 let version = format!("{} {}", base.language.label(), base.version);
+                let digest = base.root.map(|root| root.digest);
                 BaseImageOutcome::Prepared {
                     generation,
                     version,
+                    digest,
                 }
             }
             Err(failure) if failure.transient => return Err(later(failure.reason)),
@@ -104,7 +106,10 @@ impl Workers {
     }
 
     async fn layer(&self, build: &ImageBuild) -> Result<Option<crate::Layer>, Failure> {
-        let base = self.functions.base_image(&build.language, "").await?;
+        let language = Language::parse(&build.language);
+        let language = language.ok_or_else(|| no_pack(&build.language))?;
+        let root = build.root.as_ref();
+        let base = self.functions.base_image_of(language, root).await?;
         let manifest = (!build.manifest.trim().is_empty()).then(|| build.manifest.clone());
         let packages = build.packages.iter().map(|package| SystemPackage {
             name: package.name.clone(),
@@ -128,12 +133,8 @@ impl Workers {
 
     async fn revision(&self, id: String, load: &FunctionLoad) -> Result<Revision, NotLoaded> {
         let spec = &load.spec;
-        let language = Language::parse(&load.language).ok_or_else(|| {
-            NotLoaded::Failed(format!(
-                "this node has no language pack for {}",
-                load.language
-            ))
-        })?;
+        let language = Language::parse(&load.language);
+        let language = language.ok_or_else(|| no_pack(&load.language))?;
         let layer = match &load.layer {
             Some(layer) => Some(digest(layer)?),
             None => None,
@@ -143,6 +144,7 @@ impl Workers {
         Ok(Revision {
             id,
             language,
+            root: load.root.clone(),
             layer,
             source: self.source(&spec.source).await?,
             handler: spec.handler.clone(),
@@ -221,6 +223,10 @@ impl Workers {
             }
         }
     }
+}
+
+fn no_pack(language: &str) -> Failure {
+    Failure::of(format!("this node has no language pack for {language}"))
 }
 
 fn digest(text: &str) -> Result<Digest, NotLoaded> {

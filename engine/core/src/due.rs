@@ -213,7 +213,7 @@ fn asked_since(state: &State) -> Option<(Timestamp, i64)> {
         },
         State::BaseImage(state) => match state.stage {
             base_image::Stage::Preparing { since } => Some((since, WORK_MS)),
-            base_image::Stage::Prepared | base_image::Stage::Failed { .. } => None,
+            base_image::Stage::Prepared { .. } | base_image::Stage::Failed { .. } => None,
         },
         State::Image(state) => match state.stage {
             image::Stage::Building { since, .. } => Some((since, WORK_MS)),

@@ -56,14 +56,15 @@ pub(crate) fn of(world: &World, key: &ResourceKey, when: When) -> Vec<Effect> {
                 language: state.spec.language.clone(),
                 docker_url: state.spec.docker_url.clone(),
             }),
-            base_image::Stage::Prepared | base_image::Stage::Failed { .. } => None,
+            base_image::Stage::Prepared { .. } | base_image::Stage::Failed { .. } => None,
         },
         Some(State::Image(state)) if asked => match &state.stage {
-            image::Stage::Building { language, .. } => Some(Effect::BuildImage(ImageBuild {
+            image::Stage::Building { base, .. } => Some(Effect::BuildImage(ImageBuild {
                 build: state.build,
-                language: language.clone(),
+                language: base.language.clone(),
                 manifest: state.spec.runtime_dependencies.manifest.clone(),
                 packages: state.spec.system_dependencies.packages.clone(),
+                root: base.root.clone(),
             })),
             image::Stage::Waiting | image::Stage::Built { .. } | image::Stage::Failed { .. } => {
                 None

@@ -56,7 +56,7 @@ fn base_image(state: &BaseImage) -> Shown {
             (Status::Creating, Vec::new())
         }
         base_image::Stage::Preparing { .. } => (Status::Updating, Vec::new()),
-        base_image::Stage::Prepared => (Status::Ready, Vec::new()),
+        base_image::Stage::Prepared { .. } => (Status::Ready, Vec::new()),
         base_image::Stage::Failed { reason } => (Status::Error, vec![reason.clone()]),
     }
 }
@@ -71,7 +71,7 @@ fn image(world: &World, key: &ResourceKey, state: &Image) -> Shown {
     };
     match &state.stage {
         image::Stage::Waiting => {
-            let missing = decide::image::language(world, key, &state.spec).err();
+            let missing = decide::image::base(world, key, &state.spec).err();
             (changing(Status::Initialized), missing.into_iter().collect())
         }
         image::Stage::Building { .. } => (changing(Status::Creating), Vec::new()),

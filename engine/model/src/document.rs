@@ -28,6 +28,7 @@ const IGNORED: &[&str] = &[
 /// Fields that the views show and that cannot be given, so that what was read can be written again.
 fn shown(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::BaseImage => &["digest", "version"],
         Kind::Image => &["dockerUrl", "language"],
         Kind::Secret => &["serviceInstance"],
         Kind::ServiceBroker => &[
@@ -67,7 +68,6 @@ fn shown(kind: Kind) -> &'static [&'static str] {
         Kind::Organization
         | Kind::ServiceAccount
         | Kind::Application
-        | Kind::BaseImage
         | Kind::ServiceClass
         | Kind::Run
         | Kind::API => &[],

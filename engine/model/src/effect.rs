@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::broker::Endpoint;
-use crate::spec::{BindingSpec, BrokerLimits, FunctionSpec, SystemPackage};
+use crate::spec::{BindingSpec, BrokerLimits, FunctionSpec, Root, SystemPackage};
 use crate::{
     Actor, BindingId, Due, InstanceId, KeyId, Name, OrgName, RequestId, ResourceKey, RevisionId,
     Sealed, Seq, Timestamp,
@@ -122,6 +122,9 @@ pub struct ImageBuild {
     pub manifest: String,
     /// Packages of the operating system.
     pub packages: Vec<SystemPackage>,
+    /// The root to build it in; none for the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
 }
 
 /// A revision of a function to be loaded.
@@ -133,6 +136,9 @@ pub struct FunctionLoad {
     pub language: String,
     /// The digest of the image's layer.
     pub layer: Option<String>,
+    /// The root of the image; none for the node's own interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
     /// The function's document.
     pub spec: FunctionSpec,
     /// What its services listen on.

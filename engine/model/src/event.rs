@@ -11,7 +11,7 @@ pub use service::{BindingEvent, BrokerEvent, ClassEvent, InstanceEvent};
 use crate::broker::Endpoint;
 use crate::revision::{Because, Share};
 use crate::spec::{
-    ApiSpec, ApplicationSpec, BaseImageSpec, FunctionSpec, ImageSpec, OrganizationSpec,
+    ApiSpec, ApplicationSpec, BaseImageSpec, FunctionSpec, ImageSpec, OrganizationSpec, Root,
     ServiceAccountSpec, Tags,
 };
 use crate::{FunctionId, Kind, ResourceId, RevisionId, Sealed};
@@ -105,6 +105,9 @@ pub enum BaseImageEvent {
         generation: u32,
         /// What the interpreter says of itself.
         version: String,
+        /// The digest of the image that is its root; none when it is the node's own interpreter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// No node can run it.
     PrepareFailed {
@@ -138,6 +141,9 @@ pub enum ImageEvent {
         build: u32,
         /// The language of the base image.
         language: String,
+        /// The root of the base image; none when it is the node's own interpreter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
     },
     /// The layer is in the blob store.
     Built {
@@ -197,6 +203,9 @@ pub enum FunctionEvent {
         language: String,
         /// The layer of its image.
         layer: Option<String>,
+        /// The root of its image; none when it is the node's own interpreter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
         /// What its services listen on.
         endpoints: Vec<Endpoint>,
         /// Why there is another revision.

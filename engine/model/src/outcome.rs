@@ -35,6 +35,9 @@ pub enum BaseImageOutcome {
         generation: u32,
         /// What the interpreter says of itself.
         version: String,
+        /// The digest of the image that is its root, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// It does not.
     Failed {

@@ -65,6 +65,17 @@ impl Spec {
     }
 }
 
+/// The root of a base image that is an OCI image: the same content on every node, whatever its tag
+/// says later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Root {
+    /// Where it was had from: the base image's `dockerUrl`.
+    pub url: String,
+    /// The digest of its manifest, `sha256:` and 64 digits.
+    pub digest: String,
+}
+
 /// A base image. `dockerUrl` names the root: empty or `host` means the node's own interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -429,6 +429,7 @@ fn load(revision: RevisionId) -> FunctionEvent {
         revision,
         number: 2,
         language: "python3".into(),
+        root: None,
         layer: None,
         endpoints: vec![],
         because: Because::Updated,

@@ -380,6 +380,7 @@ pub(super) fn story() -> Tape {
         BaseImageEvent::Prepared {
             generation: 1,
             version: "3.13.5".into(),
+            digest: None,
         },
     )
     .image(
@@ -394,6 +395,7 @@ pub(super) fn story() -> Tape {
         ImageEvent::BuildRequested {
             build: 1,
             language: "python3".into(),
+            root: None,
         },
     )
     .image(
@@ -514,6 +516,7 @@ fn functions(tape: &mut Tape) {
             revision,
             number: 1,
             language: "python3".into(),
+            root: None,
             layer: Some("ab".repeat(32)),
             endpoints: bound().endpoints,
             because: Because::Created,

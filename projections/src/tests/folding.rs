@@ -48,7 +48,7 @@ fn a_view_of_another_version_begins_anew_and_the_others_go_on() {
 
     // As an older program would have left it: other rows, under another version.
     let mut known = positions(&tree).unwrap();
-    let position = known.remove("baseimage/1").unwrap();
+    let position = known.remove("baseimage/2").unwrap();
     known.insert("baseimage/0".into(), position);
     let mut batch = Batch::default();
     batch.put(b"baseimage/acme/python3-base", b"\"old\"".to_vec());

@@ -161,6 +161,7 @@ impl Bench {
                 Outcome::BaseImage(BaseImageOutcome::Prepared {
                     generation: *generation,
                     version: "3".into(),
+                    digest: None,
                 })
             }
             Effect::BuildImage(build) => Outcome::Image(ImageOutcome::Built {

@@ -16,6 +16,9 @@ use crate::{Error, tag};
 pub struct BaseImageDocument {
     /// When it was asked for.
     pub created_time: i64,
+    /// The digest of the image that is its root; absent when it is the node's own interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Where the image comes from.
     pub docker_url: String,
     /// Its id for ever.
@@ -32,6 +35,9 @@ pub struct BaseImageDocument {
     pub status: Status,
     /// Labels.
     pub tags: Vec<Tag>,
+    /// What the interpreter says of itself, once it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,13 +46,17 @@ pub(crate) struct Row {
     created: Timestamp,
     spec: BaseImageSpec,
     pub(crate) making: Making,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    digest: Option<String>,
 }
 
 pub(crate) struct BaseImages;
 
 impl View for BaseImages {
     const NAME: &'static str = "baseimage";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Row;
 
     fn folds(kind: Kind) -> bool {
@@ -63,6 +73,7 @@ impl View for BaseImages {
     fn document(_: &Reader<'_>, _: &OrgName, name: &str, row: Row) -> Result<Option<Value>, Error> {
         Ok(Some(json(&BaseImageDocument {
             created_time: row.created.unix_seconds(),
+            digest: row.digest,
             docker_url: row.spec.docker_url,
             id: row.id,
             kind: Kind::BaseImage,
@@ -71,6 +82,7 @@ impl View for BaseImages {
             reason: row.making.reason(|| Ok(Vec::new()))?,
             status: row.making.status(),
             tags: tag::list(&row.spec.tags),
+            version: row.version,
         })))
     }
 }
@@ -85,6 +97,8 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BaseImageEvent) -> Option<Row
             created: at,
             spec: spec.clone(),
             making,
+            version: None,
+            digest: None,
         });
     }
     let row = row?;
@@ -98,8 +112,12 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &BaseImageEvent) -> Option<Row
                 ..row
             })
         }
-        E::Prepared { .. } => Some(Row {
+        E::Prepared {
+            version, digest, ..
+        } => Some(Row {
             making: row.making.done(),
+            version: Some(version.clone()),
+            digest: digest.clone(),
             ..row
         }),
         E::PrepareFailed { reason, .. } => Some(Row {

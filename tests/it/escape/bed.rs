@@ -200,6 +200,7 @@ pub(super) fn revision(id: &str, text: &str) -> Revision {
     Revision {
         id: id.to_owned(),
         language: Language::parse("python3").unwrap(),
+        root: None,
         layer: None,
         source: Source::File {
             name: "main.py".into(),

@@ -1,9 +1,12 @@
-//! Packages of the operating system: those that the host lacks are unpacked into the layer.
+//! Packages of the operating system: those that the host lacks are unpacked into the layer; an
+//! image has to have them.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use super::SystemPackage;
 use crate::error::Failure;
+use crate::oci::Root;
 
 /// What fetches and unpacks them, in the build sandbox; the folder is the one of
 /// [`crate::blueprint::PACKAGES`].
@@ -17,7 +20,11 @@ pub(super) const HOST_FILES: [&str; 4] = [
 ];
 
 /// Those of the packages that the host does not have in their version, as `apt-get` names them.
-pub(super) async fn missing(packages: &[SystemPackage]) -> Result<Vec<String>, Failure> {
+/// What the root of an image does not have is refused.
+pub(super) async fn missing(
+    root: Option<&Root>,
+    packages: &[SystemPackage],
+) -> Result<Vec<String>, Failure> {
     let mut missing = Vec::new();
     for SystemPackage { name, version } in packages {
         let letter = |c: char| c.is_ascii_alphanumeric() || "+-.:_~".contains(c);
@@ -29,9 +36,14 @@ pub(super) async fn missing(packages: &[SystemPackage]) -> Result<Vec<String>, F
                 )));
             }
         }
-        let installed = installed(name).await;
+        let installed = installed(root, name).await;
         if installed.is_some_and(|installed| installed.starts_with(version.as_str())) {
             continue;
+        }
+        if root.is_some() {
+            return Err(Failure::of(format!(
+                "system package {name} {version} is not in the image: build an image that has it"
+            )));
         }
         missing.push(match version.as_str() {
             "" => name.clone(),
@@ -41,8 +53,14 @@ pub(super) async fn missing(packages: &[SystemPackage]) -> Result<Vec<String>, F
     Ok(missing)
 }
 
-async fn installed(name: &str) -> Option<String> {
+async fn installed(root: Option<&Root>, name: &str) -> Option<String> {
+    // An image's own database, read by the host's tool; nothing of the image is run.
+    let database = match root {
+        Some(root) => Some(root.find(Path::new("/var/lib/dpkg"))?),
+        None => None,
+    };
     let asked = tokio::process::Command::new("dpkg-query")
+        .args(database.map(|path| format!("--admindir={}", path.display())))
         .args(["-W", "-f=${db:Status-Abbrev} ${Version}", name])
         .stdin(Stdio::null())
         .output()
@@ -73,12 +91,12 @@ mod tests {
                 version: version.into(),
             }]
         };
-        assert_eq!(missing(&package("libc6", "")).await, Ok(Vec::new()));
+        assert_eq!(missing(None, &package("libc6", "")).await, Ok(Vec::new()));
         for (name, version, named) in [
             ("libc6", "0.0", "libc6=0.0*"),
             ("no-such-package", "", "no-such-package"),
         ] {
-            let found = missing(&package(name, version)).await;
+            let found = missing(None, &package(name, version)).await;
             assert_eq!(found, Ok(vec![named.to_owned()]));
         }
         for (name, version) in [
@@ -88,7 +106,10 @@ mod tests {
             ("x y", ""),
             ("x", "$(y)"),
         ] {
-            assert!(missing(&package(name, version)).await.is_err(), "{name}");
+            assert!(
+                missing(None, &package(name, version)).await.is_err(),
+                "{name}"
+            );
         }
     }
 }

@@ -13,9 +13,14 @@ use crate::blueprint::interpreter_mount;
 use crate::error::{Failure, chain};
 use crate::language::{BaseImage, PACK_DIR};
 use crate::logs::Capture;
+use crate::oci::Root;
 use crate::pack::{Build, Tool, fill};
 use crate::port::Pipe;
 
+/// Where files of the host are in an image's sandbox.
+const HOST: &str = "/host";
+/// Files that the sandbox brings itself with the host's network.
+const OVERLAID: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
 /// The build folder inside the sandbox.
 const BUILD: &str = "/build";
 /// The folder that becomes the layer, inside the sandbox.
@@ -107,16 +112,29 @@ impl Room<'_> {
             .iter()
             .map(|word| fill(word, &values))
             .collect();
-        let mut spec = self.spec(&words, environment(rule), host_files(rule));
+        let root = self.base.root.as_ref();
+        let (env, mounts) = match root {
+            None => (environment(rule), host_files(rule)),
+            Some(root) => within(root, environment(rule), host_files(rule)),
+        };
+        let mut spec = self.spec(&words, env, mounts);
         let manifest = format!("{BUILD}/{}", rule.manifest);
         spec.env.push(("MANIFEST".into(), manifest));
         for tool in &rule.tools {
+            let name = tool.name.to_ascii_uppercase().replace('-', "_");
+            if let Some(root) = root {
+                // An image brings its own: the host's need not run in it.
+                let found = root.on_path(&tool.name).into_iter().next();
+                let found = found.map(|path| path.to_string_lossy().into_owned());
+                spec.env
+                    .extend(found.map(|path| (format!("TOOL_{name}"), path)));
+                continue;
+            }
             let chosen = self.tools.get(&tool.name).cloned();
             let Some(path) = chosen.or_else(|| on_path(&tool.name)) else {
                 continue;
             };
             let (shown, mount) = show(tool, &path);
-            let name = tool.name.to_ascii_uppercase().replace('-', "_");
             spec.env.push((format!("TOOL_{name}"), shown));
             spec.mounts.extend(mount);
         }
@@ -147,6 +165,7 @@ impl Room<'_> {
         let mut spec = Spec::new(program);
         spec.args = arguments.to_vec();
         spec.env = env;
+        spec.root = self.base.root.as_ref().map(|root| root.path.clone());
         spec.cwd = LAYER.into();
         spec.hostname = "build".into();
         spec.network = Network::Host;
@@ -316,6 +335,45 @@ fn host_files(rule: &Build) -> Vec<Mount> {
         .into_iter()
         .map(|path| Mount::read_only(real(path), path))
         .collect()
+}
+
+/// What a build in an image's root has of the host: files lie over the image's own where it has
+/// some, and below [`HOST`] otherwise; variables name them there, and the image has its `PATH`.
+fn within(
+    root: &Root,
+    mut env: Vec<(String, String)>,
+    mounts: Vec<Mount>,
+) -> (Vec<(String, String)>, Vec<Mount>) {
+    let mut shown = Vec::new();
+    for (name, value) in &mut env {
+        if let Some((_, own)) = root.note.env.iter().find(|(own, _)| own == name)
+            && name == "PATH"
+        {
+            value.clone_from(own);
+        }
+        let path = Path::new(value.as_str());
+        let outside = ["/build", "/cache"].iter().any(|own| path.starts_with(own));
+        if path.is_absolute() && !value.contains(':') && !outside && path.exists() {
+            let target = Path::new(HOST).join(&value[1..]);
+            let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            shown.push(Mount::read_only(real, &target));
+            *value = target.to_string_lossy().into_owned();
+        }
+    }
+    for (name, value) in &root.note.env {
+        if !env.iter().any(|(there, _)| there == name) {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    let kept = mounts.into_iter().filter(|mount| {
+        let same = |real: PathBuf| real.is_dir() == mount.source.is_dir();
+        !OVERLAID.contains(&mount.target.to_string_lossy().as_ref())
+            && root.find(&mount.target).is_some_and(same)
+    });
+    shown.extend(kept);
+    shown.sort_by(|a, b| a.target.cmp(&b.target));
+    shown.dedup_by(|a, b| a.target.starts_with(&b.target));
+    (env, shown)
 }
 
 /// Where a tool is inside the sandbox, and what is mounted for that: the file, or the whole

@@ -187,13 +187,13 @@ async fn a_base_image_is_the_hosts_interpreter_and_nothing_else() {
     let node = node();
     let base = node
         .functions
-        .base_image("python3", "any/image:1")
+        .base_image("python3", "host:any")
         .await
         .expect("there is Python");
     assert!(base.version.starts_with("3."), "{base:?}");
     let base = node
         .functions
-        .base_image("nodejs6", "any/image:1")
+        .base_image("nodejs6", "host:any")
         .await
         .expect("there is Node");
     assert_eq!(base.language.label(), "nodejs");
@@ -216,7 +216,7 @@ async fn an_interpreter_that_does_not_run_is_named() {
     });
     let failure = node
         .functions
-        .base_image("python3", "x")
+        .base_image("python3", "")
         .await
         .expect_err("it is no Python");
     assert!(

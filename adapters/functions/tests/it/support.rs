@@ -53,6 +53,7 @@ pub(crate) fn revision(language: &str, name: &str, text: &str) -> Revision {
     Revision {
         id: format!("{}-1", name.replace('.', "-")),
         language: Language::parse(language).expect("there is a pack"),
+        root: None,
         layer: None,
         source: Source::File {
             name: name.to_owned(),

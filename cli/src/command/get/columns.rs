@@ -51,6 +51,8 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
         Kind::BaseImage => vec![
             NAME,
             column("URL", |d| text(&d["dockerUrl"])),
+            column("Version", |d| text(&d["version"])),
+            column("Digest", |d| short(&d["digest"])),
             STATUS,
             CREATED,
         ],
@@ -159,6 +161,13 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// The first digits of a digest, which are enough to tell two apart.
+fn short(digest: &Value) -> String {
+    let digits = digest.as_str().unwrap_or_default();
+    let digits = digits.split_once(':').map_or(digits, |(_, digits)| digits);
+    digits.chars().take(12).collect()
 }
 
 fn lines(value: &Value) -> String {

@@ -1,6 +1,6 @@
 //! A base image: an interpreter that a node makes ready.
 
-use engine_model::spec::BaseImageSpec;
+use engine_model::spec::{BaseImageSpec, Root};
 use engine_model::{BaseImageEvent, ResourceId, Timestamp};
 
 use super::{Illegal, Scene};
@@ -20,8 +20,8 @@ pub(crate) struct BaseImage {
 pub(crate) enum Stage {
     /// A node is to prepare it.
     Preparing { since: Timestamp },
-    /// It can be used.
-    Prepared,
+    /// It can be used: with this root, or with the node's own interpreter.
+    Prepared { root: Option<Root> },
     /// It cannot be used.
     Failed { reason: String },
 }
@@ -46,11 +46,18 @@ impl BaseImage {
                 generation: state.generation + 1,
                 stage: preparing,
             })),
-            (Some(state), BaseImageEvent::Prepared { generation, .. })
-                if state.awaits(*generation) =>
-            {
+            (
+                Some(state),
+                BaseImageEvent::Prepared {
+                    generation, digest, ..
+                },
+            ) if state.awaits(*generation) => {
+                let root = digest.as_ref().map(|digest| Root {
+                    url: state.spec.docker_url.clone(),
+                    digest: digest.clone(),
+                });
                 Ok(Some(Self {
-                    stage: Stage::Prepared,
+                    stage: Stage::Prepared { root },
                     ..state
                 }))
             }

@@ -130,6 +130,7 @@ impl Function {
                 number,
                 language,
                 layer,
+                root,
                 endpoints,
                 because,
             } if *number > self.number => {
@@ -139,6 +140,7 @@ impl Function {
                     revision: *revision,
                     language: language.clone(),
                     layer: layer.clone(),
+                    root: root.clone(),
                     spec: (*self.spec).clone(),
                     endpoints: endpoints.clone(),
                 });

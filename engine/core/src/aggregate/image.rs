@@ -5,7 +5,7 @@
 //!     ▲ └───────────── update ──────┴───────────┘
 //! ```
 
-use engine_model::spec::ImageSpec;
+use engine_model::spec::{ImageSpec, Root};
 use engine_model::{ImageEvent, ResourceId, Timestamp};
 
 use super::{Illegal, Scene};
@@ -22,20 +22,26 @@ pub(crate) struct Image {
     pub(crate) stage: Stage,
 }
 
+/// What a layer is built on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Base {
+    /// The language pack.
+    pub(crate) language: String,
+    /// Its root; none for the node's own interpreter.
+    pub(crate) root: Option<Root>,
+}
+
 /// How far its build has come.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stage {
     /// It waits for its base image.
     Waiting,
     /// A worker builds the layer.
-    Building { language: String, since: Timestamp },
+    Building { base: Base, since: Timestamp },
     /// The layer is there.
-    Built {
-        language: String,
-        layer: Option<String>,
-    },
+    Built { base: Base, layer: Option<String> },
     /// The layer could not be built.
-    Failed { language: String, reason: String },
+    Failed { base: Base, reason: String },
 }
 
 impl Image {
@@ -62,25 +68,32 @@ impl Image {
                 state.spec = spec.clone();
                 state.stage = Stage::Waiting;
             }
-            ImageEvent::BuildRequested { build, language } if *build > state.build => {
+            ImageEvent::BuildRequested {
+                build,
+                language,
+                root,
+            } if *build > state.build => {
                 state.build = *build;
                 state.stage = Stage::Building {
-                    language: language.clone(),
+                    base: Base {
+                        language: language.clone(),
+                        root: root.clone(),
+                    },
                     since: scene.at,
                 };
             }
             ImageEvent::Built { build, layer, .. } => {
-                let language = state.awaited(*build).ok_or(())?;
+                let base = state.awaited(*build).ok_or(())?;
                 state.built_once = true;
                 state.stage = Stage::Built {
-                    language,
+                    base,
                     layer: layer.clone(),
                 };
             }
             ImageEvent::BuildFailed { build, reason } => {
-                let language = state.awaited(*build).ok_or(())?;
+                let base = state.awaited(*build).ok_or(())?;
                 state.stage = Stage::Failed {
-                    language,
+                    base,
                     reason: reason.clone(),
                 };
             }
@@ -90,10 +103,10 @@ impl Image {
         Ok(Some(state))
     }
 
-    /// The language of this build, if its outcome is still waited for.
-    pub(crate) fn awaited(&self, build: u32) -> Option<String> {
+    /// What this build is on, if its outcome is still waited for.
+    pub(crate) fn awaited(&self, build: u32) -> Option<Base> {
         match &self.stage {
-            Stage::Building { language, .. } if self.build == build => Some(language.clone()),
+            Stage::Building { base, .. } if self.build == build => Some(base.clone()),
             Stage::Building { .. }
             | Stage::Waiting
             | Stage::Built { .. }

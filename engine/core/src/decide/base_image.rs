@@ -67,9 +67,11 @@ pub(crate) fn learn(world: &World, key: &ResourceKey, outcome: &BaseImageOutcome
         BaseImageOutcome::Prepared {
             generation,
             version,
+            digest,
         } if state.awaits(*generation) => BaseImageEvent::Prepared {
             generation: *generation,
             version: version.clone(),
+            digest: digest.clone(),
         },
         BaseImageOutcome::Failed { generation, reason } if state.awaits(*generation) => {
             BaseImageEvent::PrepareFailed {

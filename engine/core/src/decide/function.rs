@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine_model::broker::Endpoint;
-use engine_model::spec::{BindingChoice, FunctionSpec, Source, Spec};
+use engine_model::spec::{BindingChoice, FunctionSpec, Root, Source, Spec};
 use engine_model::{
     Because, Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind,
     Name, Rejection, ResourceKey, RevisionId,
@@ -180,6 +180,7 @@ pub(crate) fn is_sha256(text: &str) -> bool {
 pub(crate) struct Wanted {
     language: String,
     layer: Option<String>,
+    root: Option<Root>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -209,9 +210,10 @@ pub(crate) fn wanted(
     endpoints.sort();
     endpoints.dedup();
     match image {
-        Some((language, layer)) if missing.is_empty() => Ok(Wanted {
-            language,
+        Some((base, layer)) if missing.is_empty() => Ok(Wanted {
+            language: base.language,
             layer,
+            root: base.root,
             endpoints,
         }),
         Some(_) | None => Err(missing),
@@ -222,12 +224,12 @@ fn built(
     world: &World,
     key: &ResourceKey,
     name: &Name,
-) -> Result<(String, Option<String>), String> {
+) -> Result<(image::Base, Option<String>), String> {
     let Some(image) = world.image(&key.neighbour(Kind::Image, name)) else {
         return Err(format!("image {name} does not exist yet"));
     };
     match &image.stage {
-        image::Stage::Built { language, layer } => Ok((language.clone(), layer.clone())),
+        image::Stage::Built { base, layer } => Ok((base.clone(), layer.clone())),
         image::Stage::Waiting => Err(format!("image {name} waits for its base image")),
         image::Stage::Building { .. } => Err(format!("image {name} is being built")),
         image::Stage::Failed { reason, .. } => Err(format!("image {name} is in error: {reason}")),
@@ -256,6 +258,7 @@ fn load(id: FunctionId, number: u32, wanted: Wanted, because: Because) -> Event 
         number,
         language: wanted.language,
         layer: wanted.layer,
+        root: wanted.root,
         endpoints: wanted.endpoints,
         because,
     })
@@ -264,6 +267,7 @@ fn load(id: FunctionId, number: u32, wanted: Wanted, because: Because) -> Event 
 fn made_of(load: &FunctionLoad, wanted: &Wanted) -> bool {
     load.language == wanted.language
         && load.layer == wanted.layer
+        && load.root == wanted.root
         && load.endpoints == wanted.endpoints
 }
 

@@ -1,11 +1,11 @@
-//! Images: built when their base image is ready, and again when its language changes.
+//! Images: built when their base image is ready, and again when its language or root changes.
 
 use engine_model::spec::{ImageSpec, Spec};
 use engine_model::{Command, Event, ImageEvent, ImageOutcome, Kind, Rejection, ResourceKey};
 
 use super::{Ask, Decision, delete};
 use crate::aggregate::base_image;
-use crate::aggregate::image::{Image, Stage};
+use crate::aggregate::image::{Base, Stage};
 use crate::refuse;
 use crate::world::World;
 
@@ -48,8 +48,8 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
 
 fn with_build(ask: &Ask<'_>, first: ImageEvent, spec: &ImageSpec, build: u32) -> Vec<Event> {
     let mut events = vec![Event::Image(first)];
-    if let Ok(language) = language(ask.world, ask.key, spec) {
-        events.push(Event::Image(ImageEvent::BuildRequested { build, language }));
+    if let Ok(base) = base(ask.world, ask.key, spec) {
+        events.push(requested(build, base));
     }
     events
 }
@@ -61,15 +61,16 @@ fn retry(ask: &Ask<'_>) -> Result<Vec<Event>, Rejection> {
     if !matches!(image.stage, Stage::Failed { .. }) {
         return Err(refuse::not_ready(ask.key, "nothing has failed"));
     }
-    let language = language(ask.world, ask.key, &image.spec)
+    let base = base(ask.world, ask.key, &image.spec)
         .map_err(|missing| refuse::not_ready(ask.key, &missing))?;
-    Ok(vec![build(image, language)])
+    Ok(vec![requested(image.build + 1, base)])
 }
 
-fn build(image: &Image, language: String) -> Event {
+fn requested(build: u32, base: Base) -> Event {
     Event::Image(ImageEvent::BuildRequested {
-        build: image.build + 1,
-        language,
+        build,
+        language: base.language,
+        root: base.root,
     })
 }
 
@@ -88,18 +89,17 @@ fn check(spec: &ImageSpec) -> Result<(), Rejection> {
     }
 }
 
-/// The language of the base image, or what is missing of it.
-pub(crate) fn language(
-    world: &World,
-    key: &ResourceKey,
-    spec: &ImageSpec,
-) -> Result<String, String> {
+/// What the base image comes to, or what is missing of it.
+pub(crate) fn base(world: &World, key: &ResourceKey, spec: &ImageSpec) -> Result<Base, String> {
     let name = &spec.base_image_name;
     let Some(base) = world.base_image(&key.neighbour(Kind::BaseImage, name)) else {
         return Err(format!("base image {name} does not exist yet"));
     };
     match &base.stage {
-        base_image::Stage::Prepared => Ok(base.spec.language.clone()),
+        base_image::Stage::Prepared { root } => Ok(Base {
+            language: base.spec.language.clone(),
+            root: root.clone(),
+        }),
         base_image::Stage::Preparing { .. } => Err(format!("base image {name} is being prepared")),
         base_image::Stage::Failed { reason } => {
             Err(format!("base image {name} is in error: {reason}"))
@@ -111,17 +111,17 @@ pub(crate) fn next(world: &World, key: &ResourceKey) -> Vec<Event> {
     let Some(image) = world.image(key) else {
         return Vec::new();
     };
-    let Ok(wanted) = language(world, key, &image.spec) else {
+    let Ok(wanted) = base(world, key, &image.spec) else {
         return Vec::new();
     };
     let wants = match &image.stage {
         Stage::Waiting => true,
-        Stage::Building { language, .. }
-        | Stage::Built { language, .. }
-        | Stage::Failed { language, .. } => *language != wanted,
+        Stage::Building { base, .. } | Stage::Built { base, .. } | Stage::Failed { base, .. } => {
+            *base != wanted
+        }
     };
     if wants {
-        vec![build(image, wanted)]
+        vec![requested(image.build + 1, wanted)]
     } else {
         Vec::new()
     }

@@ -87,3 +87,38 @@ fn a_failed_build_says_why_and_can_be_retried() {
         Code::NotReady
     );
 }
+
+fn on_an_image(url: &str) -> Platform {
+    let mut platform = Platform::new();
+    platform.must(base(), create(base_image_from(url)));
+    platform.must(image(), create(image_spec("base", "requests")));
+    platform.must(key(Kind::Function, "f"), create(function_spec("good")));
+    platform.run();
+    platform
+}
+
+#[test]
+fn a_tag_that_names_another_image_now_rebuilds_its_images_and_rolls_their_functions() {
+    let mut platform = on_an_image("moving");
+    platform.must(base(), update(base_image_from("moving")));
+    platform.run();
+    let history = platform.history(Kind::Image, "python");
+    assert_eq!(history[3..], ["BuildRequested", "Built"]);
+    let history = platform.history(Kind::Function, "f");
+    assert_eq!(history[3..], ["LoadRequested", "Loaded"]);
+    platform.check();
+}
+
+#[test]
+fn the_same_image_again_rebuilds_nothing() {
+    let mut platform = on_an_image("fixed");
+    platform.must(base(), update(base_image_from("fixed")));
+    platform.run();
+    assert_eq!(
+        platform.history(Kind::Image, "python"),
+        ["Created", "BuildRequested", "Built"]
+    );
+    let history = platform.history(Kind::Function, "f");
+    assert_eq!(history, ["Created", "LoadRequested", "Loaded"]);
+    platform.check();
+}

@@ -98,6 +98,15 @@ pub(crate) fn base_image_spec(language: &str) -> Spec {
     })
 }
 
+/// A base image whose root is had from `url`.
+pub(crate) fn base_image_from(url: &str) -> Spec {
+    Spec::BaseImage(BaseImageSpec {
+        docker_url: url.into(),
+        language: "python3".into(),
+        tags: Tags::new(),
+    })
+}
+
 pub(crate) fn image_spec(base: &str, manifest: &str) -> Spec {
     Spec::Image(ImageSpec {
         base_image_name: name(base),

@@ -168,7 +168,7 @@ impl Outside {
             Effect::PrepareBaseImage {
                 generation,
                 language,
-                ..
+                docker_url,
             } => Outcome::BaseImage(if language == "cobol" {
                 BaseImageOutcome::Failed {
                     generation: *generation,
@@ -178,6 +178,7 @@ impl Outside {
                 BaseImageOutcome::Prepared {
                     generation: *generation,
                     version: "3.13".into(),
+                    digest: digest(docker_url, *generation),
                 }
             }),
             Effect::BuildImage(build) => Outcome::Image(if build.manifest == "bad" {
@@ -542,5 +543,14 @@ impl<T> Map<T> for Verdict<T> {
             Self::NotSent { reason } => Verdict::NotSent { reason },
             Self::Unknown { reason, orphan } => Verdict::Unknown { reason, orphan },
         }
+    }
+}
+
+/// What a registry has: `moving` tags name another image each time.
+fn digest(url: &str, generation: u32) -> Option<String> {
+    match url {
+        "" => None,
+        "moving" => Some(format!("sha256:{generation}")),
+        other => Some(format!("sha256:{other}")),
     }
 }
