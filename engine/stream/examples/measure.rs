@@ -129,7 +129,14 @@ fn run_events(n: u64) -> [RunEvent; 2] {
         output: n.into(),
         ..RunResult::default()
     };
-    [started, RunEvent::Finished { result, at }]
+    [
+        started,
+        RunEvent::Finished {
+            result,
+            at,
+            digest: None,
+        },
+    ]
 }
 
 async fn whole_run(log: &JetStream, n: u64) -> Result<(), engine_stream::AppendError> {
