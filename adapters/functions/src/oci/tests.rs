@@ -1,1 +1,187 @@
+//! A registry that breaks off and lies, which a real one cannot be asked to do.
 
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use super::*;
+
+/// What is served, by path; of each blob, how much before the connection is closed, each time.
+#[derive(Default)]
+struct Served {
+    documents: HashMap<String, Vec<u8>>,
+    cuts: Mutex<HashMap<String, Vec<usize>>>,
+    requests: AtomicUsize,
+}
+
+impl Served {
+    /// Adds a blob, and says what a manifest says of it.
+    fn add(&mut self, bytes: &[u8]) -> serde_json::Value {
+        let digest = digest_of(bytes);
+        self.documents
+            .insert(format!("/v2/x/blobs/{digest}"), bytes.to_vec());
+        json!({"mediaType": "", "digest": digest, "size": bytes.len()})
+    }
+
+    fn manifest(&mut self, config: serde_json::Value, layers: &[serde_json::Value]) {
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
+        let bytes = manifest.to_string().into_bytes();
+        self.documents.insert("/v2/x/manifests/1".into(), bytes);
+    }
+
+    fn start(self) -> (Arc<Self>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let served = Arc::new(self);
+        let all = Arc::clone(&served);
+        // Ends with the process: a test has no other.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = all.answer(stream);
+            }
+        });
+        (served, format!("{address}/x:1"))
+    }
+
+    fn answer(&self, mut stream: std::net::TcpStream) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let first = lines.next().unwrap_or(Ok(String::new()))?;
+        let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut from = 0;
+        for line in lines {
+            let line = line?.to_ascii_lowercase();
+            if let Some(range) = line.strip_prefix("range: bytes=") {
+                from = range
+                    .split('-')
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .unwrap_or(0);
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let Some(whole) = self.documents.get(&path) else {
+            let status = if path == "/v2/" {
+                "200 OK"
+            } else {
+                "404 Not Found"
+            };
+            return write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+            );
+        };
+        let rest = &whole[from..];
+        let status = if from > 0 {
+            "206 Partial Content"
+        } else {
+            "200 OK"
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            rest.len()
+        )?;
+        let mut cuts = self.cuts.lock().expect("no holder panics");
+        let cut = cuts.get_mut(&path).and_then(Vec::pop).unwrap_or(usize::MAX);
+        stream.write_all(&rest[..rest.len().min(cut)])
+    }
+}
+
+fn archive(content: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    builder
+        .append_data(&mut header, "file", content.as_bytes())
+        .expect("memory");
+    builder.into_inner().expect("memory")
+}
+
+fn config(layer: &[u8], architecture: &str) -> Vec<u8> {
+    let config = json!({
+        "os": "linux",
+        "architecture": architecture,
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]},
+    });
+    config.to_string().into_bytes()
+}
+
+/// A registry with an image of one layer, and that layer's path.
+fn image(architecture: &str) -> (Served, String) {
+    let layer = archive(&"0123456789".repeat(2000));
+    let mut served = Served::default();
+    let described = served.add(&layer);
+    let config = served.add(&config(&layer, architecture));
+    served.manifest(config, &[described]);
+    (served, format!("/v2/x/blobs/{}", digest_of(&layer)))
+}
+
+async fn had(url: &str) -> Result<Root, Failure> {
+    let state = tempfile::tempdir().expect("a folder");
+    let blobs = Arc::new(adapter_kit::MemoryBlobs::default());
+    let images = Images::open(state.path(), config::Images::default(), blobs).expect("it opens");
+    let root = images.root(&Place::parse(url)?, None).await?;
+    let file = std::fs::read(root.path.join("file")).expect("it is there");
+    assert_eq!(file.len(), 20_000);
+    let scratch = state.path().join("oci/scratch");
+    assert_eq!(std::fs::read_dir(scratch).expect("it is there").count(), 0);
+    Ok(root)
+}
+
+#[tokio::test]
+async fn a_broken_download_goes_on_where_it_broke() {
+    let (served, layer) = image(manifest::architecture());
+    let cuts = HashMap::from([(layer, vec![5000, 0, 1, 3000])]);
+    *served.cuts.lock().expect("no holder panics") = cuts;
+    let (served, url) = served.start();
+    had(&url).await.expect("it is had in the end");
+    assert!(served.requests.load(Ordering::Relaxed) >= 8);
+}
+
+#[tokio::test]
+async fn a_blob_with_another_content_is_refused() {
+    let (mut served, layer) = image(manifest::architecture());
+    served.documents.get_mut(&layer).expect("it is there")[600] ^= 1;
+    let failure = had(&served.start().1).await.expect_err("it is damaged");
+    assert!(failure.reason.contains("digest"), "{failure}");
+    assert!(!failure.transient, "{failure}");
+}
+
+#[tokio::test]
+async fn a_blob_that_is_longer_than_it_should_be_is_refused() {
+    let (mut served, layer) = image(manifest::architecture());
+    served
+        .documents
+        .get_mut(&layer)
+        .expect("it is there")
+        .extend([0; 4096]);
+    let failure = had(&served.start().1).await.expect_err("it is too long");
+    assert!(failure.reason.contains("longer than"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_blob_that_always_ends_early_is_refused_after_some_attempts() {
+    let (mut served, layer) = image(manifest::architecture());
+    served
+        .documents
+        .get_mut(&layer)
+        .expect("it is there")
+        .truncate(700);
+    let failure = had(&served.start().1).await.expect_err("it is too short");
+    assert!(failure.reason.contains("127.0.0.1"), "{failure}");
+}
+
+#[tokio::test]
+async fn an_image_for_another_machine_is_refused() {
+    let (served, _) = image("pdp11");
+    let failure = had(&served.start().1).await.expect_err("no PDP-11 is here");
+    assert!(failure.reason.contains("linux/pdp11"), "{failure}");
+}
