@@ -1,5 +1,6 @@
 //! All that a server process runs, put together from its roles and ended in the right order.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -330,12 +331,24 @@ impl Parts {
     }
 }
 
+/// Where `docker login` and its likes keep what they were told.
+fn docker_login() -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    folder.or(home).map(|folder| folder.join("config.json"))
+}
+
 fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfig> {
     let exe = std::env::current_exe().context("cannot find this executable")?;
     let launcher = LauncherConfig::new([exe.display().to_string(), "sandbox-launcher".into()]);
     let mut config = FunctionsConfig::new(plan.home.functions(), launcher, blobs);
     let worker = &plan.settings.worker;
     config.packs.clone_from(&worker.packs);
+    config
+        .images
+        .insecure
+        .clone_from(&worker.insecure_registries);
+    config.images.credentials = worker.registry_credentials.clone().or_else(docker_login);
     config.interpreters.clone_from(&worker.interpreters);
     for (label, path) in [("python3", &worker.python3), ("nodejs", &worker.nodejs)] {
         if let Some(path) = path {

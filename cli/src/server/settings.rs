@@ -108,6 +108,10 @@ pub(crate) struct Worker {
     pub(crate) memory_mb: Option<u64>,
     /// A folder with more language packs, each a folder of its own.
     pub(crate) packs: Option<PathBuf>,
+    /// Registries, as `HOST:PORT`, that are spoken to without encryption; this machine always is.
+    pub(crate) insecure_registries: Vec<String>,
+    /// The file with the registries' credentials, as `docker login` writes it; by default its own.
+    pub(crate) registry_credentials: Option<PathBuf>,
     /// Interpreters by language, instead of the ones that are found.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
     /// The Python interpreter.
