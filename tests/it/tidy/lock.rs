@@ -28,6 +28,8 @@ const TWICE: &[(&str, &str)] = &[
     ("rand_core", NKEYS),
     ("redox_syscall", "sled's parking_lot, on another system"),
     ("sha2", NKEYS),
+    ("strum", OCI),
+    ("strum_macros", OCI),
     (
         "syn",
         "curve25519-dalek-derive and others, while compiling only",
@@ -39,6 +41,7 @@ const TWICE: &[(&str, &str)] = &[
 
 const NKEYS: &str = "async-nats's nkeys";
 const SLED: &str = "sled";
+const OCI: &str = "oci-client's oci-spec; jsonschema has the newer one";
 
 /// The packages of a lock file that it has more than once.
 fn twice(lock: &str) -> Vec<String> {
