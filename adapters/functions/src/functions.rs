@@ -1,12 +1,12 @@
 //! The handle by which the engine has functions built, loaded and called.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_sandbox::{Capabilities, Launcher, Limits};
-use engine_model::spec;
+use engine_model::{Used, spec};
 use serde::{Deserialize, Serialize};
 
 use crate::base;
@@ -165,17 +165,28 @@ impl Functions {
         self.base(language, root).await
     }
 
-    /// Removes the images' roots, and the layers that they are made of, whose digests `used` does
-    /// not hold, that nothing loaded here has, and that have not been used for the time that the
-    /// configuration says; how many folders went.
+    /// Removes roots of images, and dependency layers, that `used` does not hold, that nothing loaded
+    /// here has, and that have not been used for the time that the configuration says; how many.
     ///
     /// # Errors
-    /// When this node's own files cannot be read or removed.
-    pub async fn sweep_images(&self, used: BTreeSet<String>) -> Result<usize, Failure> {
+    /// When this node's own files cannot be read or removed, or the blob store does not answer.
+    pub async fn clear(&self, used: Used) -> Result<usize, Failure> {
         let inner = &self.inner;
         let grace = inner.config.images.grace;
-        let is_used = move |digest: &str| used.contains(digest);
-        inner.images.sweep(is_used, grace).await
+        let (roots, layers) = (used.roots, used.layers);
+        let images = inner
+            .images
+            .sweep(move |digest| roots.contains(digest), grace)
+            .await?;
+        let mounted: Vec<PathBuf> = {
+            let pools = inner.floor.pools();
+            let mounts = pools
+                .values()
+                .flat_map(|pool| &pool.revision.blueprint.spec.mounts);
+            mounts.map(|mount| mount.source.clone()).collect()
+        };
+        let removed = inner.layers.sweep(&layers, &mounted, grace).await?;
+        Ok(images + removed)
     }
 
     /// The limits of a function that brings none of its own.

@@ -11,10 +11,11 @@ mod archive;
 mod packages;
 mod tool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use adapter_kit::{BlobError, Blobs, Digest};
 use adapter_sandbox::Launcher;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Builds;
 use crate::error::{Error, Failure};
 use crate::language::BaseImage;
+use crate::oci::is_younger;
 
 /// Part of every key: what is built differently must not be taken for the same.
 const BUILDER: u32 = 2;
@@ -176,8 +178,25 @@ impl Layers {
         let Some(layer) = known else {
             return Some(None);
         };
-        let unpacked = self.folder.join(layer.digest.as_str()).is_dir();
-        (unpacked || self.unpack(&layer.digest).await.is_ok()).then_some(Some(layer))
+        let unpacked = self.folder.join(layer.digest.as_str());
+        if !unpacked.is_dir() {
+            return self
+                .unpack(&layer.digest)
+                .await
+                .is_ok()
+                .then_some(Some(layer));
+        }
+        touch(&unpacked);
+        // Another node may have removed it when nothing used it.
+        if self.blobs.0.has(&layer.digest).await.is_ok_and(|has| !has) {
+            let (from, bytes_max) = (unpacked, self.bounds.layer_bytes_max);
+            let packed = blocking(move || archive::pack(&from, bytes_max))
+                .await
+                .ok()?;
+            let stored = self.blobs.0.put(Bytes::from(packed)).await.ok()?;
+            return (stored == layer.digest).then_some(Some(layer));
+        }
+        Some(Some(layer))
     }
 
     /// Packs a built folder, stores it, and keeps the folder as the unpacked layer.
@@ -195,6 +214,7 @@ impl Layers {
     pub(crate) async fn fetch(&self, digest: &Digest) -> Result<PathBuf, Failure> {
         let path = self.folder.join(digest.as_str());
         if path.is_dir() {
+            touch(&path);
             return Ok(path);
         }
         let _turn = self.turn.lock().await;
@@ -202,6 +222,53 @@ impl Layers {
             self.unpack(digest).await?;
         }
         Ok(path)
+    }
+
+    /// Removes the layers that are neither `used` nor mounted, nor were within `grace`: from this
+    /// node, and those that it built from the blob store too; how many.
+    pub(crate) async fn sweep(
+        &self,
+        used: &BTreeSet<String>,
+        mounted: &[PathBuf],
+        grace: Duration,
+    ) -> Result<usize, Failure> {
+        let failed = |e| Failure::io("look for layers that nothing uses", &e);
+        let _turn = self.turn.lock().await;
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            let Some(digest) = Digest::parse(&name) else {
+                continue;
+            };
+            let held = mounted.iter().any(|mount| mount.starts_with(&path));
+            if held || used.contains(&name) || is_younger(&path, grace) {
+                continue;
+            }
+            for key in self.keys_of(&digest).map_err(failed)? {
+                let gone = self.blobs.0.remove(&digest).await;
+                gone.map_err(|e| Failure::now(format!("failed to remove a layer: {e}")))?;
+                std::fs::remove_file(key).map_err(failed)?;
+            }
+            let going = self.scratch()?;
+            std::fs::rename(&path, going.path().join("gone")).map_err(failed)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// The notes of builds that came to a layer.
+    fn keys_of(&self, digest: &Digest) -> io::Result<Vec<PathBuf>> {
+        let mut keys = Vec::new();
+        for entry in std::fs::read_dir(self.folder.join("keys"))? {
+            let path = entry?.path();
+            let noted: Result<Option<Layer>, _> = serde_json::from_slice(&std::fs::read(&path)?);
+            if matches!(noted, Ok(Some(layer)) if layer.digest == *digest) {
+                keys.push(path);
+            }
+        }
+        Ok(keys)
     }
 
     async fn unpack(&self, digest: &Digest) -> Result<(), Failure> {
@@ -251,6 +318,14 @@ fn key(base: &BaseImage, manifest: &str, missing: &[String]) -> Digest {
         missing,
     );
     Digest::of(&serde_json::to_vec(&parts).expect("plain data"))
+}
+
+/// The time of a layer's folder is when it was last used.
+fn touch(path: &Path) {
+    let touched = std::fs::File::open(path).and_then(|f| f.set_modified(SystemTime::now()));
+    if let Err(error) = touched {
+        tracing::debug!(path = %path.display(), %error, "the use of a layer is not noted");
+    }
 }
 
 async fn blocking<T: Send + 'static>(

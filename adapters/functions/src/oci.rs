@@ -29,6 +29,7 @@ use self::manifest::{Descriptor, Document, ImageConfig, Manifest, digest_of, hex
 pub(crate) use self::reference::Place;
 use self::registry::Registry;
 pub use self::store::Root;
+pub(crate) use self::store::is_younger;
 use self::store::{Note, Store};
 use crate::config;
 use crate::error::{Error, Failure};

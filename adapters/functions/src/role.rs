@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use engine_model::spec::FunctionSpec;
 use engine_model::{
     BaseImageOutcome, Code, Effect, EffectId, FunctionLoad, FunctionOutcome, ImageBuild,
-    ImageOutcome, Outcome, ResourceKey, RevisionId, RunErrorKind, RunLogs, RunResult, spec,
+    ImageOutcome, Outcome, ResourceKey, RevisionId, RunErrorKind, RunLogs, RunResult, Used, spec,
 };
 use serde_json::Value;
 use tracing::debug;
@@ -327,6 +327,14 @@ impl Runner for Workers {
 
     fn slots(&self) -> usize {
         self.slots
+    }
+
+    async fn clear(&self, used: Used) {
+        match self.functions.clear(used).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed images and layers that nothing uses"),
+            Err(failure) => tracing::warn!(reason = %failure, "images and layers are not cleared"),
+        }
     }
 
     fn keep(&self, active: &BTreeSet<RevisionId>) {

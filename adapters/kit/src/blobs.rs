@@ -73,6 +73,18 @@ pub trait Blobs: Send + Sync + 'static {
     /// # Errors
     /// `Absent`, `Corrupt`, or `Store` when the store did not answer.
     async fn get(&self, digest: &Digest) -> Result<Bytes, Error>;
+
+    /// Whether there is a blob of that digest.
+    ///
+    /// # Errors
+    /// `Store` when the store did not answer.
+    async fn has(&self, digest: &Digest) -> Result<bool, Error>;
+
+    /// Removes the blob of a digest, if it is there.
+    ///
+    /// # Errors
+    /// `Store` when the store did not answer.
+    async fn remove(&self, digest: &Digest) -> Result<(), Error>;
 }
 
 /// A store in memory, for tests.
@@ -98,5 +110,15 @@ impl Blobs for MemoryBlobs {
             .get(digest)
             .cloned();
         found.ok_or_else(|| Error::Absent(digest.clone()))
+    }
+
+    async fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        let blobs = self.0.lock().expect("no holder panics");
+        Ok(blobs.contains_key(digest))
+    }
+
+    async fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        self.0.lock().expect("no holder panics").remove(digest);
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine_model::{FunctionLoad, LogLine, Name, RevisionId, RunId, RunResult};
+use engine_model::{FunctionLoad, LogLine, Name, RevisionId, RunId, RunResult, Used};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -75,4 +75,8 @@ pub trait Runner: Send + Sync + 'static {
     /// Ends the workers of all revisions but these. Calls that are under way end as they would; what
     /// is called all the same is loaded again.
     fn keep(&self, active: &BTreeSet<RevisionId>);
+
+    /// Removes what this node, or the blob store by its doing, has of images and layers that are
+    /// not used, once that was so for some time.
+    async fn clear(&self, used: Used);
 }

@@ -31,6 +31,7 @@ mod schema;
 mod service;
 mod state;
 mod status;
+mod used;
 mod world;
 
 pub use account::{Account, accounts};
@@ -41,4 +42,5 @@ pub use live::{Orphan, drift, live_request, orphans};
 pub use poll::{next_poll, poll, polls};
 pub use react::{outstanding, react};
 pub use run::{BoundService, Refused, Route, RunPlan, active, kept, loads, plan_run, routes};
+pub use used::used;
 pub use world::{IllegalEvent, World};

@@ -1,6 +1,7 @@
 //! What is to be done outside, as nouns. An effect comes of a commit, under an id that a repeat
 //! has again, and is performed by a node that has the role for it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,15 @@ pub struct FunctionLoad {
     pub spec: FunctionSpec,
     /// What its services listen on.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What the resources of the platform are made of: all else of the same kinds may be removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Digests of the manifests of roots.
+    pub roots: BTreeSet<String>,
+    /// Digests of dependency layers.
+    pub layers: BTreeSet<String>,
 }
 
 /// A timer to be set. Setting it again replaces it.

@@ -27,7 +27,7 @@ pub mod subject;
 pub use commit::{Cause, Commit, Recorded};
 pub use effect::{
     Effect, EffectId, FunctionLoad, ImageBuild, Role, ServiceCall, ServiceTarget, TimerRequest,
-    UpdateCall,
+    UpdateCall, Used,
 };
 pub use envelope::{Actor, Command, CommandEnvelope, Deletion, Reply, header};
 pub use event::{

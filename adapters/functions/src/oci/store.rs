@@ -284,7 +284,8 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     fs::read_dir(folder)?.map(named).collect()
 }
 
-fn is_younger(path: &Path, grace: Duration) -> bool {
+/// Whether a file or folder was changed, or touched, within that time.
+pub(crate) fn is_younger(path: &Path, grace: Duration) -> bool {
     let age = fs::metadata(path)
         .and_then(|metadata| metadata.modified())
         .ok()

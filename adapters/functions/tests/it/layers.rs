@@ -2,6 +2,7 @@
 
 use adapter_functions::{Functions, Layer, LayerSpec, Revision, SystemPackage};
 use adapter_kit::Blobs as _;
+use engine_model::Used;
 use serde_json::{Value, json};
 
 use crate::support::{Node, example, node, node_with, revision};
@@ -338,4 +339,46 @@ async fn a_pom_that_cannot_be_resolved_says_what_maven_said() {
         .build_layer(&base, &spec("<project></project>"))
         .await;
     assert_eq!(nothing, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_goes_when_nothing_uses_it_and_comes_again_when_it_is_wanted() {
+    let node = node_with(|config| config.images.grace = std::time::Duration::ZERO);
+    let layer = build(&node.functions, "python3", "six==1.17.0\n").await;
+    let there = || async { node.blobs.has(&layer.digest).await.expect("asked") };
+    let used = Used {
+        layers: [layer.digest.to_string()].into(),
+        ..Used::default()
+    };
+    assert_eq!(node.functions.clear(used).await, Ok(0), "it is used");
+    let text = "import six\ndef handle(c, p):\n    return six.__version__\n";
+    let revision = with(&layer, revision("python3", "six_user.py", text));
+    let id = node.load(revision.clone()).await;
+    assert_eq!(
+        node.functions.clear(Used::default()).await,
+        Ok(0),
+        "it is loaded"
+    );
+    assert_eq!(node.output(&id, Value::Null).await, json!("1.17.0"));
+    node.functions.retire(&id);
+    assert!(there().await);
+    assert_eq!(node.functions.clear(Used::default()).await, Ok(1));
+    assert!(!there().await);
+    let reason = node.reason(revision.clone()).await;
+    assert!(reason.contains("is nowhere"), "{reason}");
+    // Built again it is the same; and it is shared again when another node removed it.
+    assert_eq!(
+        build(&node.functions, "python3", "six==1.17.0\n").await,
+        layer
+    );
+    node.blobs.remove(&layer.digest).await.expect("removed");
+    assert_eq!(
+        build(&node.functions, "python3", "six==1.17.0\n").await,
+        layer
+    );
+    assert!(there().await);
+    assert_eq!(
+        node.once(revision, Value::Null).await.output,
+        json!("1.17.0")
+    );
 }

@@ -110,6 +110,31 @@ fn a_tag_that_names_another_image_now_rebuilds_its_images_and_rolls_their_functi
 }
 
 #[test]
+fn what_is_used_is_what_resources_and_kept_revisions_are_made_of() {
+    let mut platform = on_an_image("moving");
+    let layer = "layer of requests for python3";
+    let digests = |digests: &[&str]| digests.iter().map(|d| (*d).to_owned()).collect();
+    let used = engine_core::used(&platform.world);
+    assert_eq!(
+        (used.roots, used.layers),
+        (digests(&["sha256:1"]), digests(&[layer]))
+    );
+    platform.must(base(), update(base_image_from("moving")));
+    platform.run();
+    let used = engine_core::used(&platform.world);
+    assert_eq!(
+        used.roots,
+        digests(&["sha256:1", "sha256:2"]),
+        "one can roll back"
+    );
+    platform.must(key(Kind::Function, "f"), delete());
+    platform.must(image(), delete());
+    platform.must(base(), delete());
+    platform.run();
+    assert_eq!(engine_core::used(&platform.world), Default::default());
+}
+
+#[test]
 fn the_same_image_again_rebuilds_nothing() {
     let mut platform = on_an_image("fixed");
     platform.must(base(), update(base_image_from("fixed")));

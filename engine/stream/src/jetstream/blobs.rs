@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adapter_kit::{BlobError, Blobs, Digest};
-use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectStore};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
@@ -86,5 +86,21 @@ impl Blobs for JetBlobs {
         } else {
             Err(BlobError::Corrupt(digest.clone()))
         }
+    }
+
+    async fn has(&self, digest: &Digest) -> Result<bool, BlobError> {
+        match self.store().await?.info(digest.as_str()).await {
+            Ok(info) => Ok(!info.deleted),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    async fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        if !self.has(digest).await? {
+            return Ok(());
+        }
+        let removed = self.store().await?.delete(digest.as_str()).await;
+        removed.map_err(store_error)
     }
 }

@@ -21,6 +21,16 @@ pub async fn a_blob_is_found_by_its_digest(bed: &mut dyn Bed) {
     }
     let absent = Digest::of(b"never stored");
     assert!(matches!(blobs.get(&absent).await, Err(BlobError::Absent(d)) if d == absent));
+    assert!(!blobs.has(&absent).await.expect("asked"));
+    blobs.remove(&absent).await.expect("nothing to do");
+    let bytes = Bytes::from_static(b"to be removed");
+    let gone = blobs.put(bytes.clone()).await.expect("stored");
+    assert!(blobs.has(&gone).await.expect("asked"));
+    blobs.remove(&gone).await.expect("removed");
+    assert!(!blobs.has(&gone).await.expect("asked"));
+    assert!(matches!(blobs.get(&gone).await, Err(BlobError::Absent(d)) if d == gone));
+    assert_eq!(blobs.put(bytes.clone()).await.expect("stored again"), gone);
+    assert_eq!(blobs.get(&gone).await.expect("read"), bytes);
 }
 
 /// A key that is there stays as it is; an erased one is nowhere, not even in the files.
