@@ -15,6 +15,7 @@ pub(crate) const FOR_A_STEM: usize = usize::MAX;
 /// The budget, in permits.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    all: u32,
     inner: Mutex<Inner>,
     /// The fewest workers that one of those who wait has; `FOR_A_STEM` when nobody else waits.
     fewest: AtomicUsize,
@@ -60,6 +61,7 @@ impl Budget {
             asked: 0,
         };
         Self {
+            all: permits,
             inner: Mutex::new(inner),
             fewest: AtomicUsize::new(FOR_A_STEM),
         }
@@ -82,14 +84,20 @@ impl Budget {
         })
     }
 
-    /// Queues up for so many permits on behalf of a function that has so many workers.
+    /// Whether so many permits can ever be had.
+    pub(crate) fn holds(&self, permits: u32) -> bool {
+        permits <= self.all
+    }
+
+    /// Queues up for so many permits on behalf of a function that has so many workers. Who asks
+    /// for more than there ever are is told so at once, and keeps nobody waiting.
     pub(crate) fn queue(self: &Arc<Self>, permits: u32, have: usize) -> Place {
         let (sender, receiver) = oneshot::channel();
         let number = {
             let mut inner = self.inner();
             inner.asked += 1;
             let number = inner.asked;
-            if !inner.closed {
+            if !inner.closed && self.holds(permits) {
                 inner.asks.push(Ask {
                     number,
                     permits,
@@ -159,7 +167,7 @@ fn next(asks: &[Ask]) -> Option<usize> {
 }
 
 impl Place {
-    /// Waits for the permits; `None` when the budget was closed. Waiting may be broken off and
+    /// Waits for the permits; `None` when they are not to be had, or not any more. Waiting may be broken off and
     /// taken up again without losing the place.
     pub(crate) async fn permit(&mut self) -> Option<Permit> {
         (&mut self.receiver).await.ok()
@@ -215,7 +223,7 @@ mod tests {
             }
             assert!(held.is_some(), "{expected} was not served");
             // A finished place must not be asked again.
-            places[expected] = budget.queue(u32::MAX, FOR_A_STEM - 1);
+            places[expected] = budget.queue(1, FOR_A_STEM - 1);
         }
     }
 
@@ -232,6 +240,15 @@ mod tests {
         drop((held, small));
         assert_eq!(budget.free(), 3);
         assert_eq!(budget.neediest(), None);
+    }
+
+    #[test]
+    fn an_ask_that_can_never_be_met_keeps_nobody_waiting() {
+        let budget = Arc::new(Budget::new(3));
+        let mut impossible = budget.queue(4, 0);
+        assert!(matches!(impossible.permit().now_or_never(), Some(None)));
+        assert_eq!(budget.neediest(), None);
+        assert!(budget.take_now(3).is_some());
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Floor {
 
     /// Starts a generic worker, once there is memory for it.
     pub(crate) async fn start(&self, blueprint: &Blueprint, need: Need) -> Result<Worker, Failure> {
+        self.fits(blueprint.language)?;
         let permit = match need {
             Need::Call { have } => self.reserve(blueprint.language, have).await?,
             Need::Spare => {
@@ -168,6 +169,19 @@ impl Floor {
             }
         }
         Err(self.full())
+    }
+
+    /// Refuses a worker for which there is no room even on an idle node.
+    fn fits(&self, language: Language) -> Result<(), Failure> {
+        if self.budget.holds(permits(language)) {
+            return Ok(());
+        }
+        Err(Failure::now(format!(
+            "a {} worker is expected to take {} MiB, and all workers of this node together may take {} MiB",
+            language.label(),
+            language.worker_bytes() >> 20,
+            self.settings.memory_budget_bytes >> 20
+        )))
     }
 
     fn full(&self) -> Failure {
@@ -219,7 +233,8 @@ impl Floor {
     /// worker that was idle for the longest time. Its function is a stem away from its next call;
     /// without stems it and every other would be a whole cold start away.
     async fn reserve_spare(&self, language: Language) -> Option<Permit> {
-        if self.neediest().is_some() || self.closing.is_cancelled() {
+        if self.neediest().is_some() || self.closing.is_cancelled() || self.fits(language).is_err()
+        {
             return None;
         }
         if let Some(permit) = self.budget.take_now(permits(language)) {

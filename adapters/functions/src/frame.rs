@@ -15,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -99,11 +100,47 @@ pub(crate) struct Reply<'a> {
     #[serde(rename = "type", default)]
     pub(crate) kind: Option<ErrorType>,
     #[serde(borrow, default)]
-    pub(crate) message: Cow<'a, str>,
-    #[serde(default)]
-    pub(crate) stacktrace: Vec<String>,
+    pub(crate) message: Lossy<'a>,
+    #[serde(borrow, default)]
+    pub(crate) stacktrace: Vec<Lossy<'a>>,
     #[serde(default)]
     pub(crate) left: u8,
+}
+
+/// Text that a person is to read: what of it is no Unicode, such as half a surrogate pair, is
+/// replaced and does not make the rest unreadable.
+#[derive(Debug, Default)]
+pub(crate) struct Lossy<'a>(Cow<'a, str>);
+
+impl AsRef<str> for Lossy<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lossy<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // As bytes, which JSON's reader does not ask to be Unicode.
+        from.deserialize_bytes(LossyVisitor).map(Lossy)
+    }
+}
+
+struct LossyVisitor;
+
+impl<'de> Visitor<'de> for LossyVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(bytes))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(bytes).into_owned().into())
+    }
 }
 
 /// A payload of null is a payload.

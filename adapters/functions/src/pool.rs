@@ -4,7 +4,7 @@
 //! that owns it would cost every warm call two more hops between threads, which is most of what a
 //! call may take.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -61,6 +61,19 @@ struct Waiter {
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     worker: Option<Worker>,
+}
+
+/// A worker that is idle, for as long as it is: when it has served again it is another.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Idle {
+    pub(crate) pid: u32,
+    since: Instant,
+}
+
+impl Idle {
+    fn of(worker: &Worker, since: Instant) -> Option<Self> {
+        worker.pid().map(|pid| Self { pid, since })
+    }
 }
 
 /// Why a call got no worker.
@@ -328,16 +341,25 @@ impl Pool {
         drop(evicted);
     }
 
-    /// Ends the workers that have been idle for too long, those that died, and those `tainted` says
-    /// left processes behind; and starts those that are always to be there.
-    pub(crate) fn sweep(self: &Arc<Self>, tainted: impl Fn(u32) -> bool) {
+    /// The workers that are idle now.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        let inner = self.inner();
+        let idle = inner.idle.iter();
+        idle.filter_map(|(worker, since)| Idle::of(worker, *since))
+            .collect()
+    }
+
+    /// Ends the workers that have been idle for too long, those that died, and those in `tainted`,
+    /// which left processes behind; and starts those that are always to be there.
+    pub(crate) fn sweep(self: &Arc<Self>, tainted: &HashSet<Idle>) {
         let ended: Vec<_> = {
             let mut inner = self.inner();
             let mut spare = inner.live.saturating_sub(self.min);
             let ended: Vec<_> = inner
                 .idle
                 .extract_if(.., |(worker, since)| {
-                    if worker.pid().is_some_and(&tainted) || !worker.is_sound() {
+                    let left = Idle::of(worker, *since).is_some_and(|idle| tainted.contains(&idle));
+                    if left || !worker.is_sound() {
                         return true;
                     }
                     let over = spare > 0 && since.elapsed() >= self.idle_ttl;

@@ -333,9 +333,14 @@ impl Exchange {
                 frame::REPLY_BYTES_MAX >> 20
             ))),
             Err(broken @ Broken::Gone) => {
+                let half = if worker.broke_off() {
+                    " in the middle of its reply"
+                } else {
+                    ""
+                };
                 let ended = worker.end(&broken).await;
                 Err(RunError::function(format!(
-                    "the function's process {ended}"
+                    "the function's process {ended}{half}"
                 )))
             }
         };
@@ -360,7 +365,7 @@ impl Exchange {
 
 fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {
     if let Some(kind) = reply.kind {
-        let mut error = RunError::new(kind, trace::relative(&reply.message));
+        let mut error = RunError::new(kind, trace::relative(reply.message.as_ref()));
         error.stacktrace = trace::of_author(&reply.stacktrace);
         return Err(error);
     }

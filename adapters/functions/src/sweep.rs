@@ -1,12 +1,13 @@
 //! Looks over the idle workers now and then: those idle for too long are ended, and those in whose
 //! sandbox something still runs are replaced; and sees to it that there are as many as always are to be.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::floor::Floor;
-use crate::pool::Pool;
+use crate::pool::{Idle, Pool};
 
 /// How often. A process left behind by a run burns no more than this much of a processor.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,8 +23,16 @@ pub(crate) fn start(floor: &Arc<Floor>) {
                 return;
             };
             let pools: Vec<Arc<Pool>> = floor.pools().values().cloned().collect();
+            let idle: Vec<Idle> = pools.iter().flat_map(|pool| pool.idle()).collect();
+            // Many small files of the kernel's: neither on a thread that serves calls, nor while a
+            // pool is held.
+            let looked = tokio::task::spawn_blocking(move || {
+                let tainted = |idle: &Idle| processes(idle.pid).len() > 2;
+                idle.into_iter().filter(tainted).collect::<HashSet<_>>()
+            });
+            let tainted = looked.await.unwrap_or_default();
             for pool in pools {
-                pool.sweep(|init| processes(init).len() > 2);
+                pool.sweep(&tainted);
             }
         }
     });

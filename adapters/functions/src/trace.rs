@@ -14,15 +14,16 @@ pub(crate) fn relative(text: &str) -> String {
 }
 
 /// A stack trace without the frames of the interpreter's own machinery.
-pub(crate) fn of_author(lines: &[String]) -> Vec<String> {
-    let own = |line: &&String| {
+pub(crate) fn of_author(lines: &[impl AsRef<str>]) -> Vec<String> {
+    let own = |line: &&str| {
         let line = line.trim_start();
         !(line.starts_with("at ") && line.contains("node:internal/"))
     };
     lines
         .iter()
+        .map(AsRef::as_ref)
         .filter(own)
-        .map(|line| relative(line))
+        .map(relative)
         .collect()
 }
 

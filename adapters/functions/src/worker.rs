@@ -8,6 +8,7 @@
 //! A worker has one owner: a pool while idle, a task while it serves. Dropping it kills its
 //! processes and reaps them in the background.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use adapter_sandbox::{Exit, Process, Sandboxed};
@@ -33,6 +34,8 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 const DRAIN_CHUNKS: usize = 16;
 /// Enough to empty a pipe of any size that an ordinary user can set.
 const DRAIN_CHUNKS_LAST: usize = 64;
+/// Ids are whole numbers that every language's JSON reads exactly.
+const ID_MAX: u64 = (1 << 53) - 1;
 
 /// A running worker.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ pub(crate) struct Worker {
     reaper: Reaper,
     _relays: Relays,
     calls: u64,
+    ids: RandomState,
     pub(crate) version: String,
     /// The digest of the binding files that it was given; empty for none.
     pub(crate) bindings: Vec<u8>,
@@ -174,6 +178,7 @@ impl Worker {
             reaper,
             _relays: Relays::start(sandboxed.listeners)?,
             calls: 0,
+            ids: RandomState::new(),
             version: String::new(),
             bindings: Vec::new(),
             unfit: false,
@@ -201,7 +206,7 @@ impl Worker {
                     fail: None,
                     code,
                     ..
-                }) => Ok(code),
+                }) if !self.unfit => Ok(code),
                 Ok(Ready {
                     fail: Some(reason), ..
                 }) => Err(invalid(one_line(&trace::relative(&reason)))),
@@ -224,10 +229,16 @@ impl Worker {
         }
     }
 
-    /// The id for the next call: never the same twice, so that a late answer cannot pass for it.
+    /// The id for the next call, which no function can tell from those before it: neither a late
+    /// answer nor one that was written beforehand can pass for it.
     pub(crate) fn next_id(&mut self) -> u64 {
         self.calls += 1;
-        self.calls
+        self.ids.hash_one(self.calls) & ID_MAX
+    }
+
+    /// Whether it began a line that it has not ended.
+    pub(crate) fn broke_off(&self) -> bool {
+        !self.inbox.is_empty()
     }
 
     /// Whether an idle worker is as it was left: alive, and silent on its channel.
@@ -267,12 +278,13 @@ impl Worker {
             }
             Err(broken) => Err(broken),
         };
-        let [_, printed] = self.heard();
+        let [spoke, printed] = self.heard();
         if printed {
             self.drain(captured, DRAIN_CHUNKS_LAST);
         }
         self.silent = !printed;
-        self.unfit |= answer.is_err();
+        // What it says beside its answer, or its end, would be the next call's.
+        self.unfit |= answer.is_err() || spoke || !self.inbox.is_empty();
         answer
     }
 

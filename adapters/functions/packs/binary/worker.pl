@@ -19,6 +19,10 @@ my $high = POSIX::dup2(3, 100) // die "no channel: $!";
 POSIX::close(3);
 open(my $channel, '+<&=', $high) or die "no channel: $!";
 fcntl($channel, 2, 1);             # F_SETFD, FD_CLOEXEC
+# Rung when the program ends: the end of its descriptor 3 may be held open by what it left behind.
+pipe(my $bell, my $rope) or die "no pipe: $!";
+$_->blocking(0) for $bell, $rope;
+my $REPLY_BYTES_MAX = 6 << 20;     # the node takes no longer one
 
 sub send_line {
     my $text = $_[0] . "\n";
@@ -36,41 +40,42 @@ sub read_line {
     return $1;
 }
 
-# Reads one value at pos() of the text: maps, lists, strings and numbers as Perl has them.
+# Reads one value at pos() of the text: maps, lists, strings and numbers as Perl has them. What it
+# takes is what the node takes.
 my %ESCAPES = (b => "\b", f => "\f", n => "\n", r => "\r", t => "\t");
 
 sub value {
     my $text = $_[0];
-    $$text =~ /\G\s+/gc;
+    $$text =~ /\G[ \t\r\n]+/gc;
     if ($$text =~ /\G"/gc) {
         my $from = pos $$text;
-        1 while $$text =~ /\G[^"\\]+/gc || $$text =~ /\G\\./gcs;
+        1 while $$text =~ /\G[^"\\\x00-\x1f]+/gc || $$text =~ /\G\\(?:["\\\/bfnrt]|u[0-9a-fA-F]{4})/gc;
         my $inside = substr $$text, $from, pos($$text) - $from;
         $$text =~ /\G"/gc or die "not JSON\n";
         return unquote($inside);
     }
-    if ($$text =~ /\G(-?\d[\d.eE+-]*)/gc)        { return $1 }
+    if ($$text =~ /\G(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)/gc) { return $1 }
     if ($$text =~ /\G(true|false|null)/gc) { return $1 eq 'null' ? undef : $1 eq 'true' ? 1 : 0 }
     if ($$text =~ /\G\{/gc) {
         my %map;
-        return \%map if $$text =~ /\G\s*\}/gc;
+        return \%map if $$text =~ /\G[ \t\r\n]*\}/gc;
         for (;;) {
-            $$text =~ /\G\s*(?=")/gc or die "not JSON\n";
+            $$text =~ /\G[ \t\r\n]*(?=")/gc or die "not JSON\n";
             my $key = value($text);
-            $$text =~ /\G\s*:/gc or die "not JSON\n";
+            $$text =~ /\G[ \t\r\n]*:/gc or die "not JSON\n";
             $map{$key} = value($text);
-            next if $$text =~ /\G\s*,/gc;
-            return \%map if $$text =~ /\G\s*\}/gc;
+            next if $$text =~ /\G[ \t\r\n]*,/gc;
+            return \%map if $$text =~ /\G[ \t\r\n]*\}/gc;
             die "not JSON\n";
         }
     }
     if ($$text =~ /\G\[/gc) {
         my @list;
-        return \@list if $$text =~ /\G\s*\]/gc;
+        return \@list if $$text =~ /\G[ \t\r\n]*\]/gc;
         for (;;) {
             push @list, value($text);
-            next if $$text =~ /\G\s*,/gc;
-            return \@list if $$text =~ /\G\s*\]/gc;
+            next if $$text =~ /\G[ \t\r\n]*,/gc;
+            return \@list if $$text =~ /\G[ \t\r\n]*\]/gc;
             die "not JSON\n";
         }
     }
@@ -88,6 +93,16 @@ sub utf8_of {
     my $char = chr $_[0];
     utf8::encode($char);
     return $char;
+}
+
+# Whether these bytes are UTF-8, as Unicode has it and not as Perl does.
+sub is_utf8 {
+    my $text = $_[0];
+    pos($text) = 0;
+    1 while $text =~ /\G[\x00-\x7f]+/gc || $text =~ /\G(?:[\xc2-\xdf][\x80-\xbf]
+        |\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]
+        |\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}){1,1000}/gcx;
+    return pos($text) == length $text;
 }
 
 sub quote {
@@ -178,11 +193,14 @@ sub serve {
             or return failed($id, '', 'SystemError', "the files of its services cannot be written: $@");
     }
     my ($reply, $status, $left) = run('{' . substr($line, pos $line) . "\n");
+    return failed($id, $left, 'FunctionError', 'the result is larger than ' . ($REPLY_BYTES_MAX >> 20) . ' MiB')
+        if length $reply > $REPLY_BYTES_MAX;
     my $end = index $reply, "\n";
     if ($end < 0) {
         my $signal = $status & 127;
         my $how = $signal ? "was ended by signal $signal" : 'exited with status ' . ($status >> 8);
-        return failed($id, $left, 'FunctionError', "its process $how without a reply");
+        my $when = length $reply ? 'in the middle of its reply' : 'without a reply';
+        return failed($id, $left, 'FunctionError', "its process $how $when");
     }
     return failed($id, $left, 'FunctionError', 'it wrote more than one line as its reply')
         if $end < length($reply) - 1;
@@ -193,8 +211,10 @@ sub serve {
 sub run {
     my $request = $_[0];
     socketpair(my $mine, my $its, 1, 1, 0) or die "no socket: $!";    # AF_UNIX, SOCK_STREAM
+    local $SIG{CHLD} = sub { syswrite $rope, '.' };
     my $child = fork // die "no process: $!";
     if (!$child) {
+        $SIG{CHLD} = 'DEFAULT';
         setpgrp;
         $SIG{PIPE} = 'DEFAULT';
         POSIX::dup2(fileno $its, 3);
@@ -202,30 +222,42 @@ sub run {
         POSIX::_exit(127);
     }
     close $its;
-    my $reply = '';
+    my ($reply, $open, $status) = ('', 1, undef);
     $mine->blocking(0);
-    for (;;) {
+    until (defined $status) {
         my ($reads, $writes) = ('', '');
-        vec($reads, fileno $mine, 1) = 1;
-        vec($writes, fileno $mine, 1) = 1 if length $request;
-        select($reads, $writes, undef, undef);
-        if (length $request && vec($writes, fileno $mine, 1)) {
-            my $sent = syswrite $mine, $request;
-            $request = defined $sent ? substr($request, $sent) : $!{EAGAIN} ? $request : '';
+        vec($reads, fileno $bell, 1) = 1;
+        vec($reads, fileno $mine, 1) = 1 if $open;
+        vec($writes, fileno $mine, 1) = 1 if $open && length $request;
+        next if select($reads, $writes, undef, undef) < 0;    # the bell's own signal
+        if (vec($reads, fileno $bell, 1)) {
+            sysread $bell, my $rung, 65536;
+            $status = $? if waitpid($child, 1) == $child;     # WNOHANG
         }
-        next unless vec($reads, fileno $mine, 1);
-        my $count = sysread $mine, $reply, 65536, length $reply;
-        last if defined $count ? !$count || length $reply > 7 << 20 || $reply =~ /\n\z/ : !$!{EAGAIN};
+        if ($open && length $request && vec($writes, fileno $mine, 1)) {
+            my $sent = syswrite $mine, $request;
+            $request = defined $sent ? substr($request, $sent) : $!{EAGAIN} || $!{EINTR} ? $request : '';
+        }
+        $open = take($mine, \$reply) if $open;
+        kill 'KILL', -$child if length $reply > $REPLY_BYTES_MAX;
     }
-    waitpid $child, 0;
-    my $status = $?;
-    sysread $mine, $reply, 65536, length $reply;    # what came behind the reply
     return ($reply, $status, kill(0, -$child) ? ',"left":1' : '');
+}
+
+# Takes what there is of a reply, up to a little more than one may be; whether there may be more.
+sub take {
+    my ($from, $reply) = @_;
+    while (length $$reply <= $REPLY_BYTES_MAX) {
+        my $count = sysread $from, $$reply, 65536, length $$reply;
+        return $!{EAGAIN} || $!{EINTR} if !defined $count;
+        return 0 if !$count;
+    }
+    return 0;
 }
 
 sub answer {
     my ($id, $left, $reply) = @_;
-    my ($whole, $payload, $error);
+    my ($whole, $payload, $error, $where);
     eval {
         $reply =~ /\G\s*\{\s*/gc or die "not an object\n";
         $whole = $reply =~ /\G\}\s*\z/gc;
@@ -234,6 +266,7 @@ sub answer {
             my $key = value(\$reply);
             $reply =~ /\G\s*:\s*/gc or die "not JSON\n";
             my $from = pos $reply;
+            $where = $key;
             my $value = value(\$reply);
             $payload = substr($reply, $from, pos($reply) - $from) if $key eq 'payload';
             $error = $value if $key eq 'error';
@@ -242,7 +275,9 @@ sub answer {
             $whole = 1;
         }
         1;
-    } or return failed($id, $left, 'FunctionError', 'its reply is no JSON object on one line');
+    } or return failed($id, $left, 'FunctionError', ($where // '') eq 'payload'
+        ? 'the result cannot be read as JSON'
+        : 'its reply is no JSON object on one line');
     if (ref $error eq 'HASH') {
         my $type = $error->{type} // '';
         $type = 'FunctionError' unless $type =~ /\A(?:Input|Function|System)Error\z/;
@@ -251,6 +286,8 @@ sub answer {
     }
     return failed($id, $left, 'FunctionError', 'its reply has neither a payload nor an error')
         unless defined $payload;
+    return failed($id, $left, 'FunctionError', 'the result cannot be read as JSON: it is not UTF-8')
+        unless is_utf8($payload);
     return "{\"ok\":$id$left,\"payload\":$payload}";
 }
 

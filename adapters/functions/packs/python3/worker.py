@@ -236,8 +236,18 @@ def flush():
 
 def children_left():
     """Whether processes that the function started still run: the engine then replaces the worker."""
+    ended = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
     try:
-        return posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT) is None
+        if posix.waitid(posix.P_ALL, 0, ended) is None:
+            return True
+        # One that ended and was not waited for stands before those that still run.
+        for thread in posix.listdir("/proc/self/task"):
+            with _io.open("/proc/self/task/%s/children" % thread, "rb", 0) as file:
+                children = file.read().split()
+            for child in children:
+                if posix.waitid(posix.P_PID, int(child), ended) is None:
+                    return True
+        return False
     except ChildProcessError:
         return False
     except Exception:

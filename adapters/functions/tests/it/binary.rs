@@ -210,3 +210,74 @@ async fn a_process_that_an_executable_leaves_behind_ends_with_the_worker() {
         "it is another worker"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_only_looks_like_json_is_the_functions_error() {
+    let node = node();
+    let id = node
+        .load(script(
+            r#"read -r request <&3
+        case $request in
+            *control*) printf '{"payload":"a\tb"}\n' >&3 ;;
+            *encoding*) printf '{"payload":"\xff"}\n' >&3 ;;
+            *surrogate*) printf '{"payload":"\xed\xa0\x80"}\n' >&3 ;;
+            *zero*) echo '{"payload":01}' >&3 ;;
+            *number*) echo '{"payload":1.e+}' >&3 ;;
+            *escape*) echo '{"payload":"\q"}' >&3 ;;
+            *message*) printf '{"error":{"message":"odd \xff","stacktrace":["\\ud800"]}}\n' >&3 ;;
+            *) printf '{ "payload" : [ "\xc3\xbc\xf0\x9f\x98\x80", -0.5e+3, 10, true, {} ] } \n' >&3 ;;
+        esac"#,
+        ))
+        .await;
+    for which in [
+        "control",
+        "encoding",
+        "surrogate",
+        "zero",
+        "number",
+        "escape",
+    ] {
+        let done = node.call(&id, json!(which)).await;
+        let said = &error(&done, ErrorType::FunctionError).message;
+        assert!(said.starts_with("the result "), "{which}: {said}");
+    }
+    let done = node.call(&id, json!("message")).await;
+    let odd = error(&done, ErrorType::FunctionError);
+    assert_eq!(odd.message, "odd \u{fffd}");
+    assert_eq!(
+        node.output(&id, Value::Null).await,
+        json!(["\u{fc}\u{1f600}", -500.0, 10, true, {}])
+    );
+    assert_eq!(node.functions.stats().workers, 1, "it is still the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executable_that_ends_is_not_waited_for_longer() {
+    let node = node();
+    let mut ending = script(
+        r#"read -r request <&3
+        case $request in
+            *child*) sleep 1000 & exit 3 ;;
+            *half*) printf '{"payl' >&3; kill -9 $$ ;;
+            *more*) echo '{"payload":1}' >&3; head -c 3000000 /dev/zero >&3 ;;
+            *much*) echo '{"payload":1}' >&3; cat /dev/zero >&3 ;;
+            *) echo '{"payload":"fine"}' >&3 ;;
+        esac"#,
+    );
+    ending.timeout_ms = 10_000;
+    let id = node.load(ending).await;
+    for (which, message) in [
+        ("child", "its process exited with status 3 without a reply"),
+        (
+            "half",
+            "its process was ended by signal 9 in the middle of its reply",
+        ),
+        ("more", "it wrote more than one line as its reply"),
+        ("much", "the result is larger than 6 MiB"),
+    ] {
+        let done = node.call(&id, json!(which)).await;
+        let said = &error(&done, ErrorType::FunctionError).message;
+        assert_eq!(said, message, "{which}");
+        assert_eq!(node.output(&id, Value::Null).await, json!("fine"));
+    }
+}

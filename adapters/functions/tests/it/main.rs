@@ -17,5 +17,6 @@ mod packs;
 mod pools;
 mod postgres;
 mod powershell;
+mod protocol;
 mod revisions;
 mod scale;
