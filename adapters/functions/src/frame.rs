@@ -47,6 +47,9 @@ pub(crate) struct Init<'a> {
     pub(crate) handler: &'a str,
     pub(crate) layer: Option<&'a str>,
     pub(crate) code: Option<&'a str>,
+    /// Whether each call is to have a process of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) fork: bool,
 }
 
 /// The frame of an `init`.

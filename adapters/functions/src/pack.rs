@@ -60,6 +60,9 @@ pub(crate) struct WorkerFacts {
     /// Megabytes of address space that it needs beside its memory, if it can do with a bound.
     #[serde(default)]
     pub(crate) address_space: Option<u64>,
+    /// Whether a worker can give each call a process of its own by itself.
+    #[serde(default)]
+    pub(crate) forks: bool,
     #[serde(default)]
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) prepare: Option<Prepare>,

@@ -103,7 +103,13 @@ impl Prepared {
             handler: &self.source.handler,
             layer,
             code: self.code.get().map(String::as_str),
+            fork: self.forks(),
         }
+    }
+
+    /// Whether its workers give each call a process of its own, so that they are not used up by one.
+    pub(crate) fn forks(&self) -> bool {
+        self.isolation == Isolation::Call && self.blueprint.language.manifest().worker.forks
     }
 
     /// How long a call may take: what the function says, and never longer than the node allows.

@@ -349,7 +349,7 @@ impl Exchange {
         self.lease.worker().unfit |= match self.pool.revision.isolation {
             Isolation::Shared => false,
             Isolation::Error => result.is_err(),
-            Isolation::Call => true,
+            Isolation::Call => !self.pool.revision.forks(),
         };
         // The worker is back in its pool before the caller hears of it.
         drop(self.lease);

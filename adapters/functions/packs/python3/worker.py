@@ -85,6 +85,9 @@ scan = _json.make_scanner(Decoding)
 encode = make_encoder()
 handler = None
 compiled = None
+# For a process of its own for each call: what was there before the first one.
+zygote = None
+apart = False
 
 
 def send(text):
@@ -291,7 +294,7 @@ def kind_of(error):
 def failed(call, kind, message, stacktrace):
     global encode
     encode = make_encoder()  # one that gave up midway still remembers what it was inside of
-    left = ',"left":1' if children_left() else ""
+    left = ',"left":1' if not apart and children_left() else ""
     parts = (call, kind, dumps(message), dumps(stacktrace), left)
     return '{"err":%d,"type":"%s","message":%s,"stacktrace":%s%s}\n' % parts
 
@@ -316,11 +319,141 @@ def serve(order):
     except BaseException as error:
         message = "the result cannot be written as JSON: " + explain(error)
         return failed(call, "FunctionError", message, [])
-    left = ',"left":1' if children_left() else ""
+    left = ',"left":1' if not apart and children_left() else ""
     return '{"ok":%d%s,"payload":%s}\n' % (call, left, payload)
 
 
+class Zygote:
+    """Gives each call a process of its own: a fork of this one, in which the handler is loaded.
+
+    When that has ended, so has all that it started, and what it left in files is gone. What cannot
+    be undone, such as a change of the function's own files, costs this process its place.
+    """
+
+    FOLDERS = ("/tmp", "/dev/shm")
+
+    def __init__(self):
+        import gc
+
+        gc.collect()
+        gc.freeze()  # what is loaded stays shared with the forks
+        self.processes = self.running()
+        self.entries = [(folder, set(posix.listdir(folder))) for folder in self.FOLDERS]
+        self.files = self.stamps(FUNCTION)
+
+    def serve(self, order):
+        if "bindings" in order:
+            try:
+                write_bindings(order.pop("bindings"))
+            except BaseException as error:
+                text = "the files of its services cannot be written: " + explain(error)
+                return failed(order["call"], "SystemError", text, [])
+        reading, writing = posix.pipe()
+        child = posix.fork()
+        if child == 0:
+            self.serve_and_end(order, writing)
+        posix.close(writing)
+        reply = self.read(reading, child)
+        posix.close(reading)
+        status = posix.waitpid(child, 0)[1]
+        if not reply.endswith("\n"):
+            message = "the function's process " + ended(status)
+            reply = failed(order["call"], "FunctionError", message, [])
+        if self.leaves_nothing():
+            return reply
+        return '{"left":1,' + reply[1:]
+
+    def serve_and_end(self, order, writing):
+        global me, apart, channel
+        me = posix.getpid()
+        apart = True
+        reply = serve(order)
+        flush()
+        channel = writing
+        send(reply)
+        posix._exit(0)
+
+    def read(self, reading, child):
+        """The fork's reply: one line, or less when it ended before it was done."""
+        import select
+
+        poller = select.poll()
+        poller.register(reading, select.POLLIN)
+        if hasattr(posix, "pidfd_open"):  # else its children that hold the pipe are waited for too
+            pidfd = posix.pidfd_open(child)
+            poller.register(pidfd, select.POLLIN)
+        data = bytearray()
+        while not data.endswith(b"\n"):
+            if all(ready != reading for ready, _ in poller.poll()):
+                break
+            chunk = posix.read(reading, 65536)
+            if not chunk:
+                break
+            data += chunk
+        if hasattr(posix, "pidfd_open"):
+            posix.close(pidfd)
+        return data.decode()
+
+    def leaves_nothing(self):
+        try:
+            return self.end_processes() and self.remove_files() and self.stamps(FUNCTION) == self.files
+        except OSError:
+            return False
+
+    def running(self):
+        return {name for name in posix.listdir("/proc") if name.isdigit()}
+
+    def end_processes(self):
+        for _ in range(100):
+            left = self.running() - self.processes
+            if not left:
+                return True
+            for process in left:
+                try:
+                    posix.kill(int(process), 9)
+                except ProcessLookupError:
+                    pass
+            try:
+                posix.waitpid(-1, posix.WNOHANG)
+            except ChildProcessError:
+                pass
+        return False
+
+    def remove_files(self):
+        for folder, known in self.entries:
+            for name in posix.listdir(folder):
+                if name not in known:
+                    path = folder + "/" + name
+                    try:
+                        posix.unlink(path)
+                    except IsADirectoryError:
+                        remove(path)
+        return True
+
+    def stamps(self, folder):
+        found = {}
+        with posix.scandir(folder) as entries:
+            for entry in entries:
+                stat = entry.stat(follow_symlinks=False)
+                found[entry.path] = (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_mode)
+                if entry.is_dir(follow_symlinks=False):
+                    found.update(self.stamps(entry.path))
+        return found
+
+
+def ended(status):
+    if posix.WIFEXITED(status):
+        return "exited with status %d" % posix.WEXITSTATUS(status)
+    import signal
+
+    name = signal.Signals(posix.WTERMSIG(status)).name
+    if name == "SIGKILL":
+        return "was killed, as for using more memory than its limit"
+    return "was ended by " + name
+
+
 def initialise(order):
+    global zygote
     try:
         reason = load(order)
     except BaseException as error:
@@ -332,6 +465,8 @@ def initialise(order):
     flush()
     if reason:
         return '{"fail":%s}\n' % dumps(reason)
+    if order.get("fork"):
+        zygote = Zygote()
     return '{"ready":1,"code":"%s"}\n' % compiled if compiled else '{"ready":1}\n'
 
 
@@ -370,7 +505,7 @@ def main():
             return
         order = scan(line.decode(), 0)[0]
         if "call" in order:
-            reply = serve(order)
+            reply = zygote.serve(order) if zygote else serve(order)
             flush()
             send(reply)
         else:

@@ -57,6 +57,67 @@ async fn a_call_that_failed_takes_its_process_along_if_the_function_says_so() {
     }
 }
 
+/// Does what it is asked to, and tells its process and its parent.
+const FORKED: &str = "
+import os, signal, time
+state = []
+def handle(context, payload):
+    state.append(payload)
+    if payload == 'exit': os._exit(3)
+    if payload == 'crash': os.kill(os.getpid(), signal.SIGSEGV)
+    if payload == 'hang': time.sleep(60)
+    if payload == 'litter':
+        for path in ('/tmp/a', '/tmp/function/b', '/dev/shm/c'): open(path, 'w').close()
+        os.makedirs('/tmp/d/e')
+    if payload == 'leave' and os.fork() == 0: time.sleep(60)
+    there = [path for path in ('/tmp/a', '/tmp/function/b', '/dev/shm/c', '/tmp/d') if os.path.exists(path)]
+    running = [name for name in os.listdir('/proc') if name.isdigit()]
+    return [os.getppid(), len(state), there if payload != 'litter' else [], len(running)]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_call_is_a_fork_of_a_process_that_stays_and_is_left_as_it_was() {
+    let node = node();
+    let mut revision = python(FORKED);
+    revision.isolation = Isolation::Call;
+    revision.timeout_ms = 1_000;
+    revision.scale.max = Some(1);
+    let id = node.load(revision).await;
+    let first = node.output(&id, Value::Null).await;
+    for input in ["again", "leave", "again"] {
+        let next = node.output(&id, json!(input)).await;
+        assert_eq!(
+            next.as_array().map(|all| &all[..3]),
+            first.as_array().map(|all| &all[..3])
+        );
+    }
+    assert_eq!(
+        node.output(&id, Value::Null).await,
+        first,
+        "nothing is left running"
+    );
+    for (input, ended) in [
+        ("exit", "exited with status 3"),
+        ("crash", "was ended by SIGSEGV"),
+    ] {
+        let done = node.call(&id, json!(input)).await;
+        let error = error(&done, ErrorType::FunctionError);
+        assert_eq!(error.message, format!("the function's process {ended}"));
+        assert_eq!(node.output(&id, Value::Null).await, first, "after {input}");
+    }
+    // Its own sources cannot be put back: another process takes over.
+    for input in ["litter", "hang"] {
+        let done = node.call(&id, json!(input)).await;
+        assert_eq!(done.error.is_some(), input == "hang", "{done:?}");
+        let next = node.output(&id, Value::Null).await;
+        assert_eq!(
+            (&next[1], &next[2]),
+            (&json!(1), &json!([])),
+            "after {input}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_has_a_process_of_its_own_if_the_function_says_so() {
     let node = node();
