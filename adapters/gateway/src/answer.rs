@@ -128,6 +128,11 @@ fn failed(kind: Failure, message: &str, run_id: Option<&str>) -> Answer {
             "NotReady",
             "the function is not ready",
         ),
+        Failure::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Unavailable",
+            "the function cannot be reached now",
+        ),
         Failure::Busy => (
             StatusCode::TOO_MANY_REQUESTS,
             "Busy",

@@ -61,6 +61,8 @@ pub enum Failure {
     NotFound,
     /// The function, its image or its services are not ready: 503.
     NotReady,
+    /// Nobody who could run it is to be reached: 503.
+    Unavailable,
     /// Too much is waiting already: 429.
     Busy,
     /// The function took too long: 504.

@@ -60,7 +60,7 @@ impl Invoker for RunInvoker {
                 Failure::Timeout,
                 "the function did not end in time; it goes on",
             ),
-            Err(ClientError::Unreachable(reason)) => failed(id, Failure::Busy, &reason),
+            Err(ClientError::Unreachable(reason)) => failed(id, Failure::Unavailable, &reason),
         }
     }
 }
@@ -142,7 +142,8 @@ fn reason(rejection: &Rejection) -> Failure {
     match rejection.code {
         Code::NotFound => Failure::NotFound,
         Code::NotReady | Code::BeingDeleted => Failure::NotReady,
-        Code::Busy | Code::Unavailable => Failure::Busy,
+        Code::Busy => Failure::Busy,
+        Code::Unavailable => Failure::Unavailable,
         _ => Failure::SystemError,
     }
 }

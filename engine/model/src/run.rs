@@ -55,12 +55,18 @@ mod moment {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Timestamp>, D::Error> {
-        let wrong =
-            || D::Error::custom("notBefore is neither RFC 3339 nor milliseconds since 1970");
+        let wrong = || {
+            D::Error::custom(
+                "notBefore is neither RFC 3339 nor milliseconds since 1970, up to the year 9999",
+            )
+        };
         match Value::deserialize(from)? {
             Value::Null => Ok(None),
             Value::String(text) => Timestamp::parse(&text).map(Some).ok_or_else(wrong),
-            Value::Number(ms) => ms.as_i64().map(Timestamp).map(Some).ok_or_else(wrong),
+            Value::Number(ms) => {
+                let at = ms.as_i64().map(Timestamp);
+                at.and_then(Timestamp::writable).map(Some).ok_or_else(wrong)
+            }
             _ => Err(wrong()),
         }
     }
@@ -393,4 +399,28 @@ pub struct RunReply {
     pub result: RunResult,
     /// When it ended.
     pub finished_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_that_cannot_be_written_is_refused() {
+        let read = |at: Value| serde_json::from_value::<RunCommand>(json!({ "notBefore": at }));
+        for at in [
+            json!(i64::MAX),
+            json!(Timestamp::MAX.0 + 1),
+            json!(Timestamp::MIN.0 - 1),
+            json!("9999-12-31T23:59:59-01:00"),
+        ] {
+            assert!(read(at.clone()).is_err(), "{at}");
+        }
+        let last = read(json!(Timestamp::MAX.0)).unwrap();
+        let again: RunCommand =
+            serde_json::from_value(serde_json::to_value(&last).unwrap()).unwrap();
+        assert_eq!((again.not_before, again), (Some(Timestamp::MAX), last));
+    }
 }

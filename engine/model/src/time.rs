@@ -33,17 +33,29 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// The first moment that RFC 3339 can write: the year 0.
+    pub const MIN: Self = Self(-62_167_219_200_000);
+
+    /// The last moment that RFC 3339 can write: the end of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The moment, when RFC 3339 can write it.
+    #[must_use]
+    pub fn writable(self) -> Option<Self> {
+        (Self::MIN..=Self::MAX).contains(&self).then_some(self)
+    }
+
     /// Reads RFC 3339, of any time zone.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = DateTime::parse_from_rfc3339(text.trim()).ok()?;
-        Some(Self(moment.timestamp_millis()))
+        Self(moment.timestamp_millis()).writable()
     }
 
-    /// RFC 3339 in UTC with milliseconds.
+    /// RFC 3339 in UTC with milliseconds; what it cannot write is its first or last moment.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        DateTime::<Utc>::from_timestamp_millis(self.0)
+        DateTime::<Utc>::from_timestamp_millis(self.clamp(Self::MIN, Self::MAX).0)
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
             .to_rfc3339_opts(SecondsFormat::Millis, true)
     }
@@ -125,5 +137,21 @@ impl Due {
             alarm: Alarm::Wake,
             run: Some(Box::new(run)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        for at in [Timestamp::MIN, Timestamp(0), Timestamp::MAX] {
+            assert_eq!(Timestamp::parse(&at.rfc3339()), Some(at));
+        }
+        for far in [Timestamp(i64::MAX), Timestamp::MAX.plus_ms(1)] {
+            assert_eq!(Timestamp::parse(&far.rfc3339()), Some(Timestamp::MAX));
+        }
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59-01:00"), None);
     }
 }

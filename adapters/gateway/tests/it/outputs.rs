@@ -38,6 +38,7 @@ async fn a_failure_is_never_a_success_and_tells_no_secrets() {
         ("FunctionError", 502, "the function failed"),
         ("SystemError", 500, "the function could not be run"),
         ("NotReady", 503, "the function is not ready"),
+        ("Unavailable", 503, "the function cannot be reached now"),
         ("Busy", 429, "too many runs are waiting"),
         ("Timeout", 504, "the function took too long"),
         ("Cancelled", 502, "the run was cancelled"),

@@ -84,6 +84,7 @@ impl Invoker for Functions {
                 run_id: None,
             },
             "NotReady" => fail(Failure::NotReady),
+            "Unavailable" => fail(Failure::Unavailable),
             "Busy" => fail(Failure::Busy),
             "Timeout" => fail(Failure::Timeout),
             "Cancelled" => fail(Failure::Cancelled),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine_model::broker::Endpoint;
-use engine_model::spec::{BindingChoice, FunctionSpec, Root, Source, Spec};
+use engine_model::spec::{BindingChoice, FunctionSpec, Root, RunPolicy, Source, Spec};
 use engine_model::{
     Because, Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind,
     Name, Rejection, ResourceKey, RevisionId,
@@ -23,6 +23,12 @@ mod revisions;
 /// Largest source that a document carries itself, in characters: a commit must fit a message of
 /// 1 MiB together with all that is around it.
 const SOURCE_CHARS_MAX: usize = 512 * 1024;
+
+/// Attempts at one run: what failed so often does not become right by another.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// Longest wait between two attempts, in milliseconds: nobody waits longer than a day.
+const BACKOFF_MS_MAX: u64 = 24 * 3600 * 1000;
 
 pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
     let events = match ask.command {
@@ -104,6 +110,7 @@ fn retry(ask: &Ask<'_>) -> Result<Vec<Event>, Rejection> {
 
 fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
     check_source(&spec.source)?;
+    check_policy(&spec.runs)?;
     for (field, schema) in [
         ("schema.in", &spec.schema.input),
         ("schema.out", &spec.schema.output),
@@ -131,6 +138,23 @@ fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
             let why =
                 format!("service instance {instance} is named twice; name one of its bindings");
             return Err(refuse::invalid("services", why));
+        }
+    }
+    Ok(())
+}
+
+fn check_policy(policy: &RunPolicy) -> Result<(), Rejection> {
+    if policy.attempts > ATTEMPTS_MAX {
+        let why = format!("at most {ATTEMPTS_MAX}");
+        return Err(refuse::invalid("runs.attempts", why));
+    }
+    for (field, ms) in [
+        ("runs.backoff", policy.backoff),
+        ("runs.backoffMax", policy.backoff_max),
+    ] {
+        if ms > BACKOFF_MS_MAX {
+            let why = format!("at most {BACKOFF_MS_MAX} milliseconds, which are 24 hours");
+            return Err(refuse::invalid(field, why));
         }
     }
     Ok(())

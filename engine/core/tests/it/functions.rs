@@ -1,6 +1,6 @@
 //! Functions and their revisions.
 
-use engine_model::spec::{FunctionSchema, FunctionSpec, Source, Spec};
+use engine_model::spec::{FunctionSchema, FunctionSpec, RunPolicy, Source, Spec};
 use engine_model::{Code, Command, Effect, Kind, Status};
 use serde_json::json;
 
@@ -257,5 +257,24 @@ fn what_can_never_be_loaded_is_refused() {
     ] {
         let spec = FunctionSpec { source, ..good() };
         assert_eq!(refused(&mut platform, spec).code, Code::InvalidField);
+    }
+    let day = 24 * 3600 * 1000;
+    for (field, attempts, backoff, backoff_max) in [
+        ("runs.attempts", 101, 0, 0),
+        ("runs.backoff", 100, day + 1, day),
+        ("runs.backoffMax", 100, day, day + 1),
+    ] {
+        let runs = RunPolicy {
+            attempts,
+            backoff,
+            backoff_max,
+            ..RunPolicy::default()
+        };
+        let refusal = refused(&mut platform, FunctionSpec { runs, ..good() });
+        assert_eq!(refusal.code, Code::InvalidField);
+        assert!(
+            refusal.message.starts_with(&format!("{field}: ")),
+            "{refusal}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{carry_out, failed, refusal};
 use super::cancel::cancelled;
-use super::fit::{BYTES_MAX, fit, too_large};
+use super::fit::{BYTES_MAX, cut, fit, too_large};
 use super::gate::{Entry, Limits, Pass};
 use super::standing::{Standing, Start, standing};
 use super::{AGAIN, Bench, append, retry};
@@ -80,6 +80,10 @@ pub(super) async fn conduct(bench: &Bench, taken: &Taken<'_>) -> Result<Ended, E
     let mut look = taken.deliveries > 1;
     loop {
         if look {
+            if bench.stop.is_cancelled() {
+                // Another node goes on from where it stands.
+                return Ok(Ended::Again(AGAIN));
+            }
             match stand(bench, taken).await? {
                 Ok(found) => start = found,
                 Err(ended) => return Ok(ended),
@@ -271,18 +275,18 @@ async fn conclude(
         (Some(wait), Some(error)) => {
             let at = now();
             let next_at = at.plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+            let next_at = next_at.min(Timestamp::MAX);
             let event = RunEvent::AttemptFailed {
                 attempt: begun.attempt,
                 lost: begun.lost,
                 revision: begun.revision,
-                error: error.clone(),
+                error: cut(error.clone()),
                 at,
                 next_at,
                 command: taken.command,
                 digest: taken.digest.clone(),
             };
             match append(bench, envelope, event, seq).await {
-                Ok(_) if wait.is_zero() => Ok(None),
                 Ok(_) => return Ok(park(bench, taken, next_at).await.map(Some)?),
                 Err(error) => Err(error),
             }

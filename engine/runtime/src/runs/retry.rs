@@ -9,6 +9,12 @@ use engine_model::{RunErrorKind, RunId};
 /// What is never exceeded between two attempts when the policy says nothing.
 const BACKOFF_MAX_MS: u64 = 60_000;
 
+/// The least wait, so that a run which fails at once leaves room for others.
+const BACKOFF_LEAST_MS: u64 = 10;
+
+/// The longest wait, also of functions that were stored before policies were bounded.
+const WAIT_MAX_MS: u64 = 24 * 3600 * 1000;
+
 /// The wait before the next attempt after so many failed ones, the last with `kind`; none when
 /// there is no next one.
 pub(super) fn wait(
@@ -31,7 +37,9 @@ pub(super) fn wait(
     };
     let doublings = failures.saturating_sub(1).min(63);
     let full = policy.backoff.saturating_mul(1 << doublings).min(most);
-    Some(Duration::from_millis(full - jitter(run, failures, full)))
+    let full = full.min(WAIT_MAX_MS);
+    let wait = full - jitter(run, failures, full);
+    Some(Duration::from_millis(wait.max(BACKOFF_LEAST_MS)))
 }
 
 /// Up to a quarter of the wait is taken off, so that runs which failed together do not come back
@@ -105,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_of_nothing_and_one_of_ages_are_waits() {
+    fn a_wait_of_nothing_and_one_of_ages_are_bounded() {
         let at_once = RunPolicy {
             attempts: 100,
             ..RunPolicy::default()
         };
         let zero = wait(&at_once, run(1), 70, RunErrorKind::FunctionError);
-        assert_eq!(zero, Some(Duration::ZERO));
+        assert_eq!(zero, Some(Duration::from_millis(BACKOFF_LEAST_MS)));
         let ages = RunPolicy {
             attempts: 100,
             backoff: u64::MAX,
@@ -119,5 +127,11 @@ mod tests {
         };
         let minute = wait(&ages, run(1), 70, RunErrorKind::FunctionError).unwrap();
         assert!(minute <= Duration::from_secs(60) && minute >= Duration::from_secs(45));
+        let unbounded = RunPolicy {
+            backoff_max: u64::MAX,
+            ..ages
+        };
+        let day = wait(&unbounded, run(1), 70, RunErrorKind::FunctionError).unwrap();
+        assert!(day <= Duration::from_secs(24 * 3600), "{day:?}");
     }
 }
