@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use adapter_sandbox::{Capabilities, Launcher, Limits};
+use adapter_sandbox::{Capabilities, Launcher, Limit, Limits};
 use engine_model::{Used, spec};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::blueprint::{Blueprint, network};
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
 use crate::floor::{Floor, Need};
-use crate::language::{BaseImage, Language};
+use crate::language::{self, BaseImage, Language};
 use crate::layers::{Layer, LayerSpec, Layers, write_whole};
 use crate::logs::KEPT_BYTES;
 use crate::oci::{Images, Place, Root};
@@ -78,11 +78,12 @@ impl Functions {
     /// `Launcher` when this machine allows no sandbox, `State` when the directory cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         let launcher = Launcher::start(config.launcher.clone()).map_err(Error::Launcher)?;
-        for missing in launcher.capabilities().unenforced() {
-            tracing::warn!(limit = ?missing.limit, why = %missing, "a limit of functions is not enforced on this machine");
-        }
         if let Some(folder) = &config.packs {
             add_packs(folder)?;
+        }
+        for missing in launcher.capabilities().unenforced() {
+            let instead = (missing.limit == Limit::Memory).then(language::memory_bounds);
+            tracing::warn!(limit = ?missing.limit, why = %missing, instead, "a limit of functions is not enforced on this machine");
         }
         let packs = config.state_dir.join("packs");
         write_packs(&packs)?;

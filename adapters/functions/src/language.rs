@@ -8,7 +8,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::oci::Root;
-use crate::pack::{Manifest, Pack, fill};
+use crate::pack::{Manifest, Pack, WorkerFacts, fill};
 
 /// The folder that a pack is shown in, inside the sandbox.
 pub(crate) const PACK_DIR: &str = "/dispatch";
@@ -156,6 +156,31 @@ impl<'de> Deserialize<'de> for Language {
     }
 }
 
+/// What bounds the memory of each language's workers where there is no cgroup.
+pub(crate) fn memory_bounds() -> String {
+    let all = Language::all();
+    let of = |bound: fn(&WorkerFacts) -> bool, what: &str| {
+        let bounded = all.iter().filter(|l| bound(&l.manifest().worker));
+        let names: Vec<&str> = bounded.map(|l| l.label()).collect();
+        (!names.is_empty()).then(|| format!("{what} ({})", names.join(", ")))
+    };
+    let parts = [
+        of(
+            |facts| facts.address_space.is_some(),
+            "the address space of each process",
+        ),
+        of(
+            |facts| facts.address_space.is_none() && !facts.memory_arguments.is_empty(),
+            "the heap of each interpreter and nothing beside it",
+        ),
+        of(
+            |facts| facts.address_space.is_none() && facts.memory_arguments.is_empty(),
+            "nothing",
+        ),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 /// A base image as this node has it: an interpreter for its language, the host's or an image's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseImage {
@@ -213,6 +238,28 @@ mod tests {
         for label in ["cobol", "", "3", "pytho", "python3x"] {
             assert_eq!(Language::parse(label), None, "{label}");
         }
+    }
+
+    #[test]
+    fn what_bounds_memory_without_cgroups_is_said_of_every_language() {
+        let said = memory_bounds();
+        let of = |label: &str| {
+            let named = |part: &&str| {
+                part.contains(&format!("({label}")) || part.contains(&format!(", {label}"))
+            };
+            let part = said.split("; ").find(named);
+            part.unwrap_or_else(|| panic!("{label} is not in {said}"))
+        };
+        for language in Language::all() {
+            of(language.label());
+        }
+        for label in ["binary", "python3"] {
+            assert!(of(label).starts_with("the address space"), "{said}");
+        }
+        for label in ["java", "nodejs"] {
+            assert!(of(label).starts_with("the heap"), "{said}");
+        }
+        assert!(of("powershell").starts_with("nothing"), "{said}");
     }
 
     #[test]

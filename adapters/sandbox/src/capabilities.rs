@@ -151,7 +151,7 @@ impl fmt::Display for Unenforced {
         };
         let instead = match self.instead {
             Instead::AddressSpaceOfEachProcess => {
-                "only the address space of each process is bounded"
+                "only the address space of each process is bounded, and only for whom a bound is asked"
             }
             Instead::ProcessesOfTheSameUser => "all sandboxes share one bound",
             Instead::Nothing => "a function may take all there is",

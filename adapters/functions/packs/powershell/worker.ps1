@@ -8,7 +8,33 @@ $BINDINGS = '/tmp/bindings' # what $SERVICE_BINDING_ROOT says
 
 $utf8 = [System.Text.UTF8Encoding]::new($false)
 [Console]::OutputEncoding = $utf8
-$socket = [System.Net.Sockets.Socket]::new([System.Net.Sockets.SafeSocketHandle]::new([IntPtr]3, $true))
+
+# Moves the channel out of the way of code that closes small descriptors, and keeps it from children.
+# .NET has no call for that, so the C library's are declared at run time; without them it stays at 3.
+function Move-Channel {
+    try {
+        $assembly = [System.Reflection.Emit.AssemblyBuilder]::DefineDynamicAssembly(
+            [System.Reflection.AssemblyName]::new('Channel'), [System.Reflection.Emit.AssemblyBuilderAccess]::Run)
+        $type = $assembly.DefineDynamicModule('Channel').DefineType('Channel', [System.Reflection.TypeAttributes]'Public, Class')
+        foreach ($name in 'dup3', 'close') {
+            [Type[]] $takes = if ($name -eq 'dup3') { [int], [int], [int] } else { , [int] }
+            $method = $type.DefinePInvokeMethod($name, 'libc',
+                [System.Reflection.MethodAttributes]'Public, Static, PinvokeImpl',
+                [System.Reflection.CallingConventions]::Standard, [int], $takes,
+                [System.Runtime.InteropServices.CallingConvention]::Cdecl,
+                [System.Runtime.InteropServices.CharSet]::Ansi)
+            $method.SetImplementationFlags([System.Reflection.MethodImplAttributes]::PreserveSig)
+        }
+        $libc = $type.CreateType()
+        if ($libc::dup3(3, 200, 0x80000) -ne 200) { return 3 } # O_CLOEXEC
+    } catch {
+        return 3
+    }
+    $null = $libc::close(3)
+    200
+}
+
+$socket = [System.Net.Sockets.Socket]::new([System.Net.Sockets.SafeSocketHandle]::new([IntPtr](Move-Channel), $true))
 $stream = [System.Net.Sockets.NetworkStream]::new($socket, $true)
 $reader = [System.IO.StreamReader]::new($stream, $utf8, $false, 65536)
 $handler = $null
@@ -44,16 +70,31 @@ function Test-Log($record) {
 }
 
 function Get-Kind($exception) {
-    # A parameter that does not fit is wrapped by PowerShell's own exception.
+    # What a method throws is wrapped by PowerShell's own exception. One of parameters is the
+    # handler's mistake in calling something, whatever it wraps.
     for ($e = $exception; $null -ne $e; $e = $e.InnerException) {
+        if ($e -is [System.Management.Automation.ParameterBindingException]) { return 'FunctionError' }
         if ($e -is [System.ArgumentException]) { return 'InputError' }
-        if ($e -is [System.Management.Automation.ParameterBindingException]) { return 'InputError' }
     }
     'FunctionError'
 }
 
+# Whether processes that the function started still run: the node then replaces the worker.
+function Test-Left {
+    foreach ($thread in [System.IO.Directory]::GetDirectories('/proc/self/task')) {
+        try { $children = [System.IO.File]::ReadAllText("$thread/children") } catch { continue }
+        foreach ($child in $children.Split(' ', [System.StringSplitOptions]::RemoveEmptyEntries)) {
+            try { $stat = [System.IO.File]::ReadAllText("/proc/$child/stat") } catch { continue }
+            if ($stat -notmatch '\) [ZX] ') { return $true }
+        }
+    }
+    $false
+}
+
 function Get-Failure($call, [string] $type, [string] $message, [string[]] $trace) {
-    ConvertTo-Line ([ordered] @{ err = $call; type = $type; message = $message; stacktrace = @($trace) })
+    $failure = [ordered] @{ err = $call; type = $type; message = $message; stacktrace = @($trace) }
+    if (Test-Left) { $failure.left = 1 }
+    ConvertTo-Line $failure
 }
 
 function Import-Function($order) {
@@ -103,7 +144,8 @@ function Invoke-Handler($order) {
         return Get-Failure $call 'FunctionError' "the result cannot be written as JSON: $($_.Exception.Message)" @()
     }
     if ([string]::IsNullOrEmpty($payload)) { $payload = 'null' }
-    "{`"ok`":$call,`"payload`":$payload}"
+    $left = if (Test-Left) { ',"left":1' } else { '' }
+    "{`"ok`":$call$left,`"payload`":$payload}"
 }
 
 $null = [System.IO.Directory]::CreateDirectory($FUNCTION)

@@ -281,3 +281,20 @@ async fn an_executable_that_ends_is_not_waited_for_longer() {
         assert_eq!(node.output(&id, Value::Null).await, json!("fine"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_space_of_an_executable_stands_in_for_its_memory() {
+    let node = node();
+    let bounded = node.functions.capabilities().cgroup.bounds_memory();
+    let id = node
+        .load(script(
+            "echo \"{\\\"payload\\\":\\\"$(ulimit -v)\\\"}\" >&3",
+        ))
+        .await;
+    let kilobytes = node.output(&id, Value::Null).await;
+    let memory = node.functions.limits().memory_bytes.expect("there is one");
+    let bound = ((memory >> 10) + (1024 << 10)).to_string();
+    // Where the memory itself is bounded, that is all there is to it.
+    let expected = if bounded { "unlimited" } else { bound.as_str() };
+    assert_eq!(kilobytes, json!(expected));
+}

@@ -49,6 +49,9 @@ async fn hello_answers_and_exceptions_are_told_apart() {
         switch ($payload) {
             'a' { throw [System.ArgumentException]::new('bad value') }
             'e' { throw 'broke' }
+            'p' { Get-Item -NoSuchParameter 1 }
+            'c' { $null = Start-Process sleep 1000 -PassThru; return 'left' }
+            'n' { $global:calls += 1; return $global:calls }
             'l' { return @(1, 2) }
             'x' { [Environment]::Exit(4) }
             default { return 'fine' } } }";
@@ -58,6 +61,7 @@ async fn hello_answers_and_exceptions_are_told_apart() {
     for (which, kind, said) in [
         ("a", ErrorType::InputError, "bad value"),
         ("e", ErrorType::FunctionError, "broke"),
+        ("p", ErrorType::FunctionError, "NoSuchParameter"),
         ("x", ErrorType::FunctionError, "exited with status 4"),
     ] {
         let done = node.call(&id, json!(which)).await;
@@ -65,6 +69,9 @@ async fn hello_answers_and_exceptions_are_told_apart() {
         assert!(message.contains(said), "{message}");
     }
     assert_eq!(node.output(&id, json!("l")).await, json!([1, 2]));
+    for (which, said) in [("n", json!(1)), ("c", json!("left")), ("n", json!(1))] {
+        assert_eq!(node.output(&id, json!(which)).await, said, "{which}");
+    }
     let done = node.call(&id, json!("z")).await;
     assert_eq!(done.output, json!("fine"));
     assert_eq!(done.logs.stdout, ["out z"]);
