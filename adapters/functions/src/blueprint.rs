@@ -6,6 +6,7 @@ use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
 
 use crate::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
 use crate::oci::Root;
+use crate::untrusted;
 
 /// The folder of a layer that holds what its system packages unpack to.
 pub(crate) const PACKAGES: &str = ".system";
@@ -61,8 +62,10 @@ impl Blueprint {
         spec.mounts.push(Mount::read_only(folder, PACK_DIR));
         spec.mounts.extend(interpreter_mount(base));
         if let Some(path) = layer {
-            let source = path.join(&manifest.layer.folder);
-            if source.is_dir() {
+            // A link would be followed outside of the sandbox.
+            let wanted = &manifest.layer.folder;
+            if untrusted::folder_below(&path, wanted) == Some(true) {
+                let source = path.join(wanted);
                 let mount = Mount::read_only(source, &manifest.layer.mount);
                 spec.mounts.push(mount);
             }
@@ -86,7 +89,7 @@ pub(crate) fn interpreter_mount(base: &BaseImage) -> Option<Mount> {
 
 /// Lets programs and libraries of the layer's system packages be found.
 fn show_packages(folder: &Path, spec: &mut Spec) {
-    if !folder.is_dir() {
+    if !untrusted::is_folder(folder) {
         return;
     }
     spec.mounts.push(Mount::read_only(folder, PACKAGES_DIR));

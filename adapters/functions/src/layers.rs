@@ -5,9 +5,12 @@
 //! <state>/layers/keys/<key>     which layer a manifest came to, for this interpreter
 //! <state>/layers/logs/<key>     what its build printed
 //! <state>/builds/<random>/      a build under way; whatever is in there at start is swept out
+//! <state>/cache/<base>/         downloads of the tools, for this host or for one image; an image's
+//!                               are swept out at start
 //! ```
 
 mod archive;
+mod locks;
 mod packages;
 mod tool;
 
@@ -22,13 +25,20 @@ use adapter_sandbox::Launcher;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::locks::Locks;
+use crate::blueprint::PACKAGES;
 use crate::config::Builds;
 use crate::error::{Error, Failure};
-use crate::language::BaseImage;
+use crate::language::{BaseImage, Language};
 use crate::oci::is_younger;
+use crate::untrusted;
 
 /// Part of every key: what is built differently must not be taken for the same.
-const BUILDER: u32 = 2;
+const BUILDER: u32 = 3;
+/// The cache of builds on the host's interpreters, which run nothing but the host's own tools.
+const HOST_CACHE: &str = "host";
+/// Each holds a packed layer in memory meanwhile.
+const UNPACKINGS_MAX: usize = 4;
 
 /// What a dependency layer is to hold.
 #[derive(Debug, Clone, Default)]
@@ -69,9 +79,12 @@ pub(crate) struct Layers {
     packs: PathBuf,
     tools: BTreeMap<String, PathBuf>,
     bounds: Builds,
-    /// One build or unpacking at a time: they want all processors, and the second one for the
-    /// same thing then finds it done.
+    /// One build at a time: they want all processors, and the second one for the same thing then
+    /// finds it done. Nothing that is built already waits for it.
     turn: tokio::sync::Mutex<()>,
+    /// One unpacking, look or removal of a layer at a time.
+    unpacking: Locks,
+    unpackings: tokio::sync::Semaphore,
 }
 
 struct Handle(Arc<dyn Blobs>);
@@ -101,10 +114,13 @@ impl Layers {
             tools,
             bounds,
             turn: tokio::sync::Mutex::default(),
+            unpacking: Locks::default(),
+            unpackings: tokio::sync::Semaphore::new(UNPACKINGS_MAX),
         };
         if layers.builds.exists() {
             remove(&layers.builds)?;
         }
+        sweep_caches(&layers.cache)?;
         let (keys, logs) = (layers.folder.join("keys"), layers.folder.join("logs"));
         for path in [&keys, &logs, &layers.builds, &layers.cache] {
             std::fs::create_dir_all(path).map_err(|source| Error::State {
@@ -137,10 +153,14 @@ impl Layers {
         }
         let key = key(base, manifest, &missing);
         let key_file = self.folder.join("keys").join(key.as_str());
+        if let Some(layer) = self.known(&key_file).await {
+            return Ok(layer);
+        }
         let _turn = self.turn.lock().await;
         if let Some(layer) = self.known(&key_file).await {
             return Ok(layer);
         }
+        let cache = self.cache.join(cache_name(base));
         let folder = self.scratch()?;
         let room = tool::Room {
             launcher: &self.launcher,
@@ -149,8 +169,9 @@ impl Layers {
             pack: &base.language.folder(&self.packs),
             rule,
             folder: folder.path(),
-            cache: &self.cache,
+            cache: &cache,
             timeout: self.bounds.timeout,
+            layer_bytes_max: self.bounds.layer_bytes_max,
             log: &self.folder.join("logs").join(key.as_str()),
         };
         room.furnish()?;
@@ -161,6 +182,7 @@ impl Layers {
             room.build(manifest).await?;
         }
         let built = folder.path().join("layer");
+        sound(&built)?;
         let asked_for_nothing = std::fs::read_dir(&built).is_ok_and(|mut all| all.next().is_none());
         let layer = match asked_for_nothing {
             true => None,
@@ -178,15 +200,7 @@ impl Layers {
         let Some(layer) = known else {
             return Some(None);
         };
-        let unpacked = self.folder.join(layer.digest.as_str());
-        if !unpacked.is_dir() {
-            return self
-                .unpack(&layer.digest)
-                .await
-                .is_ok()
-                .then_some(Some(layer));
-        }
-        touch(&unpacked);
+        let unpacked = self.fetch(&layer.digest).await.ok()?;
         // Another node may have removed it when nothing used it.
         if self.blobs.0.has(&layer.digest).await.is_ok_and(|has| !has) {
             let (from, bytes_max) = (unpacked, self.bounds.layer_bytes_max);
@@ -213,12 +227,11 @@ impl Layers {
     /// The folder of an unpacked layer; fetched and unpacked if this node does not have it yet.
     pub(crate) async fn fetch(&self, digest: &Digest) -> Result<PathBuf, Failure> {
         let path = self.folder.join(digest.as_str());
-        if path.is_dir() {
+        // Whoever sweeps takes it too: what is found is noted as used before it could go.
+        let _turn = self.unpacking.lock(digest.as_str()).await;
+        if untrusted::is_folder(&path) {
             touch(&path);
-            return Ok(path);
-        }
-        let _turn = self.turn.lock().await;
-        if !path.is_dir() {
+        } else {
             self.unpack(digest).await?;
         }
         Ok(path)
@@ -242,6 +255,7 @@ impl Layers {
             let Some(digest) = Digest::parse(&name) else {
                 continue;
             };
+            let _its_turn = self.unpacking.lock(&name).await;
             let held = mounted.iter().any(|mount| mount.starts_with(&path));
             if held || used.contains(&name) || is_younger(&path, grace) {
                 continue;
@@ -272,6 +286,8 @@ impl Layers {
     }
 
     async fn unpack(&self, digest: &Digest) -> Result<(), Failure> {
+        let permit = self.unpackings.acquire().await;
+        let _permit = permit.expect("the semaphore is never closed");
         let packed = self
             .blobs
             .0
@@ -287,6 +303,7 @@ impl Layers {
         let (into, bytes_max) = (folder.path().join("layer"), self.bounds.layer_bytes_max);
         let unpacked = into.clone();
         blocking(move || archive::unpack(&packed, &into, bytes_max)).await?;
+        sound(&unpacked)?;
         self.settle(&unpacked, digest)
     }
 
@@ -294,7 +311,7 @@ impl Layers {
     fn settle(&self, from: &Path, digest: &Digest) -> Result<(), Failure> {
         let path = self.folder.join(digest.as_str());
         match std::fs::rename(from, &path) {
-            Err(_) if path.is_dir() => Ok(()), // the same content was there first
+            Err(_) if untrusted::is_folder(&path) => Ok(()), // the same content was there first
             moved => moved.map_err(|e| Failure::io("keep an unpacked layer", &e)),
         }
     }
@@ -335,8 +352,49 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|e| Failure::now(format!("failed to handle a layer: {e}")))?
 }
 
+/// Refuses what has a link in the place of a folder that is mounted: it would be followed outside
+/// of the sandbox, to whatever it names on this host.
+fn sound(layer: &Path) -> Result<(), Failure> {
+    let languages = Language::all();
+    let mounted = languages
+        .iter()
+        .map(|language| language.manifest().layer.folder.as_str())
+        .chain([PACKAGES]);
+    let whole = std::iter::once(("layer", untrusted::is_folder(layer)));
+    let mut all = whole.chain(mounted.filter_map(|below| {
+        let real = untrusted::folder_below(layer, below)?;
+        Some((below, real))
+    }));
+    match all.find(|(_, real)| !real) {
+        Some((what, _)) => Err(Failure::of(format!(
+            "the dependency layer has something else than a folder as {what:?}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Images write to caches of their own, so that none finds what another has left.
+fn cache_name(base: &BaseImage) -> String {
+    match &base.root {
+        None => HOST_CACHE.to_owned(),
+        Some(root) => root.digest.replace(':', "-"),
+    }
+}
+
+fn sweep_caches(caches: &Path) -> Result<(), Error> {
+    let Ok(entries) = std::fs::read_dir(caches) else {
+        return Ok(()); // there was none yet
+    };
+    for entry in entries.flatten() {
+        if entry.file_name() != HOST_CACHE && untrusted::is_folder(&entry.path()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
-    std::fs::remove_dir_all(path).map_err(|source| Error::State {
+    untrusted::remove_all(path).map_err(|source| Error::State {
         path: path.to_owned(),
         source,
     })

@@ -35,8 +35,10 @@ mod role;
 mod run;
 mod schema;
 mod source;
+mod supervise;
 mod sweep;
 mod trace;
+mod untrusted;
 mod worker;
 
 pub use adapter_sandbox::{Endpoint, LauncherConfig, Limits};

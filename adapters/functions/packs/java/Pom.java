@@ -29,10 +29,13 @@ final class Pom {
             Document pom = builder.parse(new File(arguments[0]));
             Element project = pom.getDocumentElement();
             if (!project.getTagName().equals("project")) throw new IllegalArgumentException("it is no project");
+            if (child(project, "parent") != null) {
+                // Build extensions of a parent would be loaded, and its repositories are not seen here.
+                throw new IllegalArgumentException("a parent is not supported: its builds could run code");
+            }
             if (child(project, "dependencies") == null) System.exit(3);
             for (String name : OUT) {
-                Node found = child(project, name);
-                if (found != null) project.removeChild(found);
+                for (Node found; (found = child(project, name)) != null; ) project.removeChild(found);
             }
             for (String[] needed : new String[][] {
                 {"modelVersion", "4.0.0"}, {"groupId", "function"}, {"artifactId", "function"}, {"version", "0"}, {"packaging", "pom"}

@@ -16,6 +16,21 @@ function giveUp(reason) {
 
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 
+// Refuses what is not a version, a range or a tag of a package in a registry.
+function check(name, range) {
+    const named =
+        typeof range === 'string' && (range.startsWith('npm:') || !/[:/]|^\.|\.(tgz|tar|tar\.gz)$/i.test(range));
+    if (!named) giveUp(`package.json: ${name}: only packages from a registry can be installed`);
+}
+
+// The same for overrides, which may stand below each other; "$name" means the dependency of that name.
+function checkOverrides(overrides) {
+    for (const [name, range] of Object.entries(overrides)) {
+        if (isObject(range)) checkOverrides(range);
+        else if (typeof range !== 'string' || !/^\$[^:/]*$|^\$@[^:/]+\/[^:/]+$/.test(range)) check(name, range);
+    }
+}
+
 // The dependencies of a manifest, and nothing else of it; null when there are none.
 function dependencies(text) {
     let whole;
@@ -27,13 +42,14 @@ function dependencies(text) {
     if (!isObject(whole)) giveUp('package.json: not an object');
     const wanted = whole.dependencies ?? {};
     if (!isObject(wanted)) giveUp('package.json: dependencies is not an object');
-    for (const [name, range] of Object.entries(wanted)) {
-        const named = typeof range === 'string' && (range.startsWith('npm:') || !/[:/]|^\./.test(range));
-        if (!named) giveUp(`package.json: ${name}: only packages from a registry can be installed`);
-    }
+    for (const [name, range] of Object.entries(wanted)) check(name, range);
     if (Object.keys(wanted).length === 0) return null;
     const kept = { name: 'function', version: '0.0.0', private: true, dependencies: wanted };
-    if (whole.overrides) kept.overrides = whole.overrides;
+    if (whole.overrides !== undefined) {
+        if (!isObject(whole.overrides)) giveUp('package.json: overrides is not an object');
+        checkOverrides(whole.overrides);
+        kept.overrides = whole.overrides;
+    }
     return kept;
 }
 

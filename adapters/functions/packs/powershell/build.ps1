@@ -15,12 +15,23 @@ try {
 } catch {
     Stop-Build "requirements.psd1: $($_.Exception.Message)"
 }
-$names = @($wanted.Keys | Where-Object { $_ -ne 'PSDependOptions' })
+# Scripts before and after, targets elsewhere and options for all of it are PSDepend's ways to run code.
+$allowed = 'Name', 'Version', 'DependencyType', 'Parameters', 'Tags', 'DependsOn'
+if ($wanted.ContainsKey('PSDependOptions')) {
+    Stop-Build 'requirements.psd1: PSDependOptions are not supported'
+}
+$names = @($wanted.Keys)
 if ($names.Count -eq 0) { exit 0 }
 foreach ($name in $names) {
     $one = $wanted[$name]
-    $kind = if ($one -is [hashtable] -and $one.ContainsKey('DependencyType')) { $one.DependencyType } else { 'PSGalleryModule' }
-    if ($kind -ne 'PSGalleryModule' -or $name -match '[/:]') {
+    $isTable = $one -is [hashtable]
+    $kind = if ($isTable -and $one.ContainsKey('DependencyType')) { $one.DependencyType } else { 'PSGalleryModule' }
+    $module = if ($isTable -and $one.ContainsKey('Name')) { $one.Name } else { $name }
+    foreach ($key in @(if ($isTable) { $one.Keys })) {
+        if ($key -notin $allowed) { Stop-Build "requirements.psd1: ${name}: $key is not supported" }
+    }
+    $isPlain = ($isTable -or $one -is [string]) -and $kind -is [string] -and $module -is [string]
+    if (-not $isPlain -or $kind -ne 'PSGalleryModule' -or "$name$module" -match '[/:]') {
         Stop-Build "requirements.psd1: ${name}: only modules from a gallery can be installed"
     }
 }

@@ -8,17 +8,18 @@ last lines of what was printed.
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
 LAYER = os.environ["LAYER"]
 CACHE = os.environ["CACHE"]
-# Options that say where packages come from; every other option could run a package's own code at
-# build time, or read files of the host.
-OPTIONS = (
-    "--index-url", "-i ", "--extra-index-url", "--find-links", "-f ", "--trusted-host",
-    "--prefer-binary", "--pre", "--no-index",
-)
+# Options that say where packages come from, by whether they take a value; every other option could
+# run a package's own code at build time, or read files of the host.
+OPTIONS = {
+    "--index-url": True, "-i": True, "--extra-index-url": True, "--find-links": True, "-f": True,
+    "--trusted-host": True, "--prefer-binary": False, "--pre": False, "--no-index": False,
+}
 PIP = [
     "install", "--target", LAYER, "--only-binary=:all:", "--no-compile", "--no-input",
     "--disable-pip-version-check", "--progress-bar=off", "--no-warn-script-location",
@@ -32,9 +33,30 @@ def give_up(reason):
     sys.exit(1)
 
 
+def is_known_option(words):
+    """Whether that is one option of those above, and nothing else."""
+    name, joined, value = words[0].partition("=")
+    if name not in OPTIONS:
+        return False
+    values = ([value] if joined else []) + words[1:]
+    if not OPTIONS[name]:
+        return not values
+    return len(values) == 1 and values[0][:1] not in ("", "-") and "file:" not in values[0].lower()
+
+
 def is_allowed(line):
+    # A continuation could make the installer see other words than are seen here, and a variable would
+    # send a setting of the node's owner to wherever the line says.
+    if "\\" in line or "${" in line:
+        return False
+    words = line.split()
     if line.startswith("-"):
-        return line.startswith(OPTIONS) and "file:" not in line
+        return is_known_option(words)
+    # Options of one requirement: some make the installer build it from source.
+    while len(words) > 1 and re.fullmatch("--hash=[a-z0-9]+:[0-9a-f]+", words[-1]):
+        words.pop()
+    if any(word.startswith("-") for word in words):
+        return False
     # Direct references, version control and paths may be sources, which are built by their own code.
     wanted = line.split(";")[0]
     return line[0].isalnum() and "://" not in line and "@" not in wanted and "/" not in wanted
@@ -42,9 +64,10 @@ def is_allowed(line):
 
 def requirements(text):
     kept = []
-    for line in text.splitlines():
-        line = line.split(" #")[0].strip()
-        if not line or line.startswith("#"):
+    text = re.sub(r"(?m)(^|\s)#.*$", r"\1", text)
+    for line in re.sub(r"\\[ \t\r]*\n", " ", text).splitlines():
+        line = " ".join(line.split())
+        if not line:
             continue
         if not is_allowed(line):
             give_up(

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_sandbox::{Launcher, Mount, Spec};
+use adapter_sandbox::{Access, Launcher, Mount, Spec};
 use tokio::time::Instant;
 
 use super::IDENTIFY_MAX;
@@ -10,10 +10,12 @@ use crate::error::chain;
 use crate::language::Language;
 use crate::logs::Capture;
 use crate::oci::Root;
-use crate::port::Pipe;
+use crate::supervise::{Bound, End, follow};
 
 /// Where a command may leave files, inside the sandbox.
 pub(super) const OUT_DIR: &str = "/out";
+/// What they may come to: compiled forms of a worker take less than one.
+const OUT_BYTES_MAX: u64 = 64 << 20;
 
 /// The programs on the image's own `PATH` that bear the language's names.
 pub(super) fn candidates(language: Language, root: &Root) -> Vec<PathBuf> {
@@ -35,28 +37,30 @@ pub(super) async fn output(
     spec.args = arguments.to_vec();
     spec.env = root.note.env.clone();
     spec.root = Some(root.path.clone());
+    let writable = mounts
+        .iter()
+        .filter(|mount| mount.access == Access::ReadWrite);
+    let bounds = writable
+        .map(|mount| Bound {
+            folder: mount.source.clone(),
+            bytes_max: OUT_BYTES_MAX,
+        })
+        .collect();
     spec.mounts = mounts;
     let launcher = launcher.clone();
     let spawned = tokio::task::spawn_blocking(move || launcher.spawn(&spec)).await;
     let sandboxed = spawned.map_err(|e| e.to_string())?.map_err(|e| chain(&e))?;
-    let mut out = Pipe::new(sandboxed.stdout).map_err(|e| e.to_string())?;
-    let mut err = Pipe::new(sandboxed.stderr).map_err(|e| e.to_string())?;
-    let (mut said, mut complained) = (Capture::default(), Capture::default());
+    let mut logs = [Capture::default(), Capture::default()];
     let deadline = Instant::now() + IDENTIFY_MAX;
-    let mut scratch = Vec::new();
-    while !(out.is_closed() && err.is_closed()) {
-        tokio::select! {
-            () = out.readable() => out.drain(&mut said, &mut scratch, 1),
-            () = err.readable() => err.drain(&mut complained, &mut scratch, 1),
-            // Dropping the process kills it.
-            () = tokio::time::sleep_until(deadline) => {
-                return Err(format!("it did not answer within {IDENTIFY_MAX:?}"));
-            }
+    let exit = match follow(sandboxed, &mut logs, deadline, bounds).await? {
+        End::Exited(exit) => exit,
+        End::Late => return Err(format!("it did not answer within {IDENTIFY_MAX:?}")),
+        End::TooLarge(_) => {
+            let most = OUT_BYTES_MAX >> 20;
+            return Err(format!("it wrote more than {most} MiB"));
         }
-    }
-    let process = sandboxed.process;
-    let ended = tokio::task::spawn_blocking(move || process.wait()).await;
-    let exit = ended.map_err(|e| e.to_string())?.map_err(|e| chain(&e))?;
+    };
+    let [said, complained] = logs;
     if exit.success() {
         return Ok(said.into_lines().join("\n").into_bytes());
     }

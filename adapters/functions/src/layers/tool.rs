@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adapter_sandbox::{Exit, Launcher, Limits, Mount, Network, Process, Spec};
+use adapter_sandbox::{Exit, Launcher, Limits, Mount, Network, Spec};
 use tokio::time::Instant;
 
 use super::packages;
@@ -15,7 +15,8 @@ use crate::language::{BaseImage, PACK_DIR};
 use crate::logs::Capture;
 use crate::oci::Root;
 use crate::pack::{Build, Tool, fill};
-use crate::port::Pipe;
+use crate::supervise::{Bound, End, exceeds, follow};
+use crate::untrusted;
 
 /// Where files of the host are in an image's sandbox.
 const HOST: &str = "/host";
@@ -74,6 +75,7 @@ pub(super) struct Room<'a> {
     pub(super) folder: &'a Path,
     pub(super) cache: &'a Path,
     pub(super) timeout: Duration,
+    pub(super) layer_bytes_max: u64,
     /// Where what it prints is kept.
     pub(super) log: &'a Path,
 }
@@ -84,6 +86,13 @@ impl Room<'_> {
         let failed = |e| Failure::io("prepare a build folder", &e);
         for name in ["layer", "home", "tmp"] {
             std::fs::create_dir_all(self.folder.join(name)).map_err(failed)?;
+        }
+        if exceeds(self.cache, self.room_max()) {
+            untrusted::remove_all(self.cache).map_err(failed)?;
+        }
+        std::fs::create_dir_all(self.cache).map_err(failed)?;
+        if self.base.root.is_some() {
+            return Ok(()); // the code of an image has nothing of the owner's
         }
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
             return Ok(());
@@ -115,7 +124,12 @@ impl Room<'_> {
         let root = self.base.root.as_ref();
         let (env, mounts) = match root {
             None => (environment(rule), host_files(rule)),
-            Some(root) => within(root, environment(rule), host_files(rule)),
+            Some(root) => {
+                // The node owner's settings may hold passwords, and whoever made the image has
+                // written what would read them.
+                let rule = Build::default();
+                within(root, environment(&rule), host_files(&rule))
+            }
         };
         let mut spec = self.spec(&words, env, mounts);
         let manifest = format!("{BUILD}/{}", rule.manifest);
@@ -190,50 +204,51 @@ impl Room<'_> {
                     chain(&e)
                 ))
             })?;
-        let failed = |e| Failure::io("follow a build tool", &e);
-        let out = Pipe::new(sandboxed.stdout).map_err(failed)?;
-        let err = Pipe::new(sandboxed.stderr).map_err(failed)?;
-        self.follow(sandboxed.process, [out, err]).await
-    }
-
-    async fn follow(&self, process: Process, pipes: [Pipe; 2]) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeout;
-        let [mut out, mut err] = pipes;
-        let (mut log, mut scratch) = (Capture::default(), Vec::new());
-        while !(out.is_closed() && err.is_closed()) {
-            let ready = tokio::select! {
-                () = out.readable() => &mut out,
-                () = err.readable() => &mut err,
-                () = tokio::time::sleep_until(deadline) => break,
-            };
-            ready.drain(&mut log, &mut scratch, 1);
-        }
+        let mut log = [Capture::default()];
+        let bounds = [(self.folder, 1), (self.cache, 2)].map(|(folder, times)| Bound {
+            folder: folder.to_owned(),
+            bytes_max: times * self.room_max(),
+        });
+        let ended = follow(sandboxed, &mut log, deadline, bounds.to_vec()).await;
+        let [log] = log;
         let lines = log.into_lines();
         self.keep(&lines);
-        if Instant::now() >= deadline {
-            // Dropping the process kills it.
-            let limit = self.timeout;
-            return Err(Failure::of(format!(
-                "the build did not finish within {limit:?}{}",
-                last(lines)
-            )));
+        let end = ended.map_err(|e| Failure::now(format!("failed to follow a build: {e}")))?;
+        match end {
+            End::Exited(exit) if exit.success() => Ok(()),
+            End::Exited(exit) => Err(Failure::of(self.reason(exit, lines))),
+            End::Late => {
+                let limit = self.timeout;
+                let said = last(lines);
+                Err(Failure::of(format!(
+                    "the build did not finish within {limit:?}{said}"
+                )))
+            }
+            End::TooLarge(folder) => {
+                let what = if folder == self.cache {
+                    "cache"
+                } else {
+                    "folder"
+                };
+                let most = self.layer_bytes_max >> 20;
+                Err(Failure::of(format!(
+                    "the build's {what} grew far beyond the {most} MiB that a layer may hold"
+                )))
+            }
         }
-        let ended = tokio::task::spawn_blocking(move || process.wait()).await;
-        match ended {
-            Ok(Ok(exit)) if exit.success() => Ok(()),
-            Ok(Ok(exit)) => Err(Failure::of(self.reason(exit, lines))),
-            Ok(Err(e)) => Err(Failure::now(format!(
-                "failed to wait for a build: {}",
-                chain(&e)
-            ))),
-            Err(e) => Err(Failure::now(format!("failed to wait for a build: {e}"))),
-        }
+    }
+
+    /// What a build may write: a layer, and what is downloaded for it.
+    fn room_max(&self) -> u64 {
+        2 * self.layer_bytes_max
     }
 
     /// What the builder said why, or else how it ended; and its last words where they belong to it.
     fn reason(&self, exit: Exit, lines: Vec<String>) -> String {
-        let said = std::fs::read(self.folder.join("reason")).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said[..said.len().min(CHARS_SHOWN)]);
+        let said = untrusted::read(&self.folder.join("reason"), CHARS_SHOWN as u64);
+        let said = said.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let said = without_passwords(said.trim());
         match said.strip_suffix(':') {
             Some(what) => what.to_owned() + &last(lines),

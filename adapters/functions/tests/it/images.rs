@@ -9,6 +9,7 @@ use adapter_functions::{BaseImage, LayerSpec, Revision};
 use engine_model::spec::Root;
 use serde_json::{Value, json};
 
+use crate::hostile;
 use crate::support::{Node, node, node_with, python};
 
 /// A registry of its own, as Debian packages it; ends with this.
@@ -267,4 +268,40 @@ async fn a_registry_that_is_not_there_is_named() {
     ));
     let failure = done.await.expect_err("no node has it");
     assert!(failure.reason.contains("object store"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_with_the_code_of_an_image_has_no_settings_of_the_nodes_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = layout(folder.path());
+    let packs = hostile::packs();
+    let node = node_with(|config| config.packs = Some(packs.path().to_owned()));
+    let url = format!("oci:{}:one", layout.display());
+    let (host, image) = (
+        node.functions.base_image("script", "host").await,
+        node.functions.base_image("script", &url).await,
+    );
+    let (host, image) = (
+        host.expect("there is a shell"),
+        image.expect("it has a shell"),
+    );
+    let tells = "cached=$(ls -A $CACHE)
+        echo it has ${CARGO_PKG_NAME:-no name} and ${cached:-nothing}. > $REASON
+        echo x > $CACHE/$CARGO_PKG_NAME.x
+        exit 1";
+    let mut said = Vec::new();
+    for base in [&host, &image, &host] {
+        let spec = hostile::spec(tells);
+        let built = node.functions.build_layer(base, &spec).await;
+        said.push(built.expect_err("it says why").reason);
+    }
+    // Their caches are not the same either.
+    assert_eq!(
+        said,
+        [
+            "it has adapter-functions and nothing.",
+            "it has no name and nothing.",
+            "it has adapter-functions and adapter-functions.x."
+        ]
+    );
 }

@@ -251,6 +251,12 @@ async fn what_could_run_code_or_read_the_host_is_refused() {
         "-c other.txt",
         "--find-links=file:///etc",
         "--no-binary :all:",
+        "six --no-binary=:all:",
+        "six==1.17.0 --hash=sha256:00 --global-option=x",
+        "--pre --no-binary=:all:",
+        "--index-url https://host/ --no-binary :all:",
+        "--prefix=/usr",
+        "--index-url https://host/${PIP_INDEX_URL}",
     ] {
         let said = fails(&node, "python3", &spec(line)).await;
         let expected = format!(
@@ -266,21 +272,52 @@ async fn what_could_run_code_or_read_the_host_is_refused() {
         "./x",
         "..",
     ] {
-        let text = json!({"dependencies": {"x": range}}).to_string();
-        let said = fails(&node, "nodejs", &spec(&text)).await;
-        assert_eq!(
-            said,
-            "package.json: x: only packages from a registry can be installed"
-        );
+        for manifest in [
+            json!({"dependencies": {"x": range}}),
+            json!({"dependencies": {"y": "1"}, "overrides": {"x": range}}),
+            json!({"dependencies": {"y": "1"}, "overrides": {"y": {".": "1", "x": range}}}),
+        ] {
+            let said = fails(&node, "nodejs", &spec(&manifest.to_string())).await;
+            assert_eq!(
+                said,
+                "package.json: x: only packages from a registry can be installed"
+            );
+        }
     }
     for text in [
         "[]",
         r#"{"dependencies":[]}"#,
         r#"{"dependencies":{"x":1}}"#,
+        r#"{"dependencies":{"x":"1"},"overrides":"x"}"#,
     ] {
         let said = fails(&node, "nodejs", &spec(text)).await;
         assert!(said.starts_with("package.json: "), "{said}");
     }
+    let parent =
+        "<parent><groupId>no</groupId><artifactId>such</artifactId><version>1</version></parent>";
+    let said = fails(&node, "java", &spec(&pom("commons-io", "2.11.0", parent))).await;
+    assert_eq!(
+        said,
+        "pom.xml: a parent is not supported: its builds could run code"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hashes_pin_what_is_installed() {
+    let node = node();
+    let hash = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
+    let pinned = format!("six==1.17.0 \\\n    --hash=sha256:{hash}\n");
+    build(&node.functions, "python3", &pinned).await;
+    let other = pinned.replace("4721", "4722");
+    let said = fails(&node, "python3", &spec(&other)).await;
+    assert!(said.to_lowercase().contains("hash"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_is_a_version_or_that_of_a_dependency() {
+    let node = node();
+    let manifest = r#"{"dependencies": {"ms": "2.1.3"}, "overrides": {"debug": {"ms": "$ms"}}}"#;
+    build(&node.functions, "nodejs", manifest).await;
 }
 
 /// A pom.xml that asks for this, of the repository that Debian's packages make up.

@@ -5,6 +5,7 @@ mod support;
 mod abuse;
 mod binary;
 mod handlers;
+mod hostile;
 mod images;
 mod isolation;
 mod java;
