@@ -313,14 +313,26 @@ impl Functions {
     /// Calls a loaded revision. Every way a call can end is a completion; dropping the future does
     /// not end a handler that has begun.
     pub async fn call(&self, revision_id: &str, call: Call) -> Completion {
-        let pool = self.inner.floor.pools().get(revision_id).cloned();
-        match pool {
-            Some(pool) => run(&pool, &self.inner.floor, call).await,
-            None => Completion::refused(RunError {
+        match self.call_if_loaded(revision_id, call).await {
+            Ok(completion) => completion,
+            Err(_) => Completion::refused(RunError {
                 kind: ErrorType::SystemError,
                 message: format!("function revision {revision_id} is not loaded on this node"),
                 stacktrace: Vec::new(),
             }),
+        }
+    }
+
+    /// The same; gives the call back when the revision is not loaded.
+    pub(crate) async fn call_if_loaded(
+        &self,
+        revision_id: &str,
+        call: Call,
+    ) -> Result<Completion, Box<Call>> {
+        let pool = self.inner.floor.pools().get(revision_id).cloned();
+        match pool {
+            Some(pool) => Ok(run(&pool, &self.inner.floor, call).await),
+            None => Err(Box::new(call)),
         }
     }
 

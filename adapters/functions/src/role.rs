@@ -320,7 +320,20 @@ impl Runner for Workers {
             cancel: call.cancel,
         };
         let id = call.load.revision.to_string();
-        let mut completion = self.functions.call(&id, invocation).await;
+        let mut completion = match self.functions.call_if_loaded(&id, invocation).await {
+            Ok(completion) => completion,
+            Err(invocation) => {
+                // It was retired in between.
+                if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) =
+                    self.load(&call.load).await
+                {
+                    return failed(format!(
+                        "the function cannot be loaded on this node: {reason}"
+                    ));
+                }
+                self.functions.call(&id, *invocation).await
+            }
+        };
         completion.timings.start_us += u64::try_from(loading.as_micros()).unwrap_or(u64::MAX);
         result(completion, call.timings)
     }

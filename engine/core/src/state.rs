@@ -106,7 +106,8 @@ impl State {
             Self::Function(state) => {
                 let mut named = vec![of(Kind::Image, &state.spec.image)];
                 let routed = state.routed().map(|own| &own.load.spec);
-                for spec in std::iter::once(&*state.spec).chain(routed) {
+                let serving = state.serving.iter().map(|load| &load.spec);
+                for spec in std::iter::once(&*state.spec).chain(serving).chain(routed) {
                     named.extend(all(Kind::Secret, &spec.secrets));
                     for used in &spec.services {
                         named.push(of(Kind::ServiceInstance, &used.instance));

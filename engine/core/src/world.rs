@@ -298,6 +298,7 @@ fn changes_names(event: &Event) -> bool {
             event,
             FunctionEvent::Created { .. }
                 | FunctionEvent::Updated { .. }
+                | FunctionEvent::Loaded { .. }
                 | FunctionEvent::RolledBack { .. }
                 | FunctionEvent::Routed { .. }
                 | FunctionEvent::Deleted

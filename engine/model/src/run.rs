@@ -201,6 +201,10 @@ pub enum RunEvent {
         /// How many attempts before this one were lost with their worker.
         #[serde(default, skip_serializing_if = "is_zero")]
         lost: u32,
+        /// Drawn by the node that took it: two nodes that begin the same attempt in the same moment
+        /// write two events. 0 in what older programs wrote.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        nonce: u32,
         /// It is never begun again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         at_most_once: bool,

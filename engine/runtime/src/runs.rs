@@ -178,6 +178,10 @@ async fn tell(
             ack.ack().await
         }
         Ok(Ended::Parked) => ack.ack().await,
+        Ok(Ended::TakenOver) => {
+            debug!(run.id = %envelope.id, "run was taken over by another node");
+            Ok(())
+        }
         Ok(Ended::Again(wait)) => ack.again(wait).await,
         Err(error) => {
             warn!(run.id = %envelope.id, %error, "run comes again");

@@ -122,6 +122,7 @@ fn run_events(n: u64) -> [RunEvent; 2] {
         at,
         command: Seq(1),
         lost: 0,
+        nonce: 1,
         at_most_once: false,
         digest: None,
     };

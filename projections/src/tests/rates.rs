@@ -110,6 +110,7 @@ fn rebuild_of_runs() {
                         at,
                         command: Seq(1),
                         lost: 0,
+                        nonce: 1,
                         at_most_once: false,
                         digest: None,
                     },

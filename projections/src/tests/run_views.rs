@@ -38,6 +38,7 @@ fn started(at: i64) -> RunEvent {
         at: Timestamp(START + at),
         command: Seq(1),
         lost: 0,
+        nonce: 1,
         at_most_once: false,
         digest: None,
     }

@@ -370,3 +370,25 @@ fn what_a_routed_revision_names_is_in_use_and_its_own_binding_stays() {
     assert_eq!(platform.status(own, binding).0, Status::Ready);
     platform.check();
 }
+
+#[test]
+fn what_the_serving_revision_names_stays_although_a_failed_update_dropped_it() {
+    let mut platform = with_revisions(&["one"]);
+    let secret = key(Kind::Secret, "open-sesame");
+    platform.must(secret.clone(), create(secret_spec()));
+    let with_secret = FunctionSpec {
+        secrets: vec![secret.name.clone()],
+        ..function_of("python", "two")
+    };
+    platform.must(f(), update(Spec::Function(with_secret)));
+    platform.run();
+    platform.must(f(), update(Spec::Function(function_of("python", "bad"))));
+    platform.run();
+    assert_eq!(platform.status(Kind::Function, "f").0, Status::Error);
+    assert_eq!(platform.refused(secret.clone(), delete()).code, Code::InUse);
+    // Once a revision without it serves, it may go.
+    platform.must(f(), update(Spec::Function(function_of("python", "three"))));
+    platform.run();
+    platform.must(secret, delete());
+    platform.check();
+}

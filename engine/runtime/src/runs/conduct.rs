@@ -11,6 +11,7 @@ use engine_model::{
 };
 use engine_stream::{AppendError, Error};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::call::{carry_out, failed, refusal};
 use super::cancel::cancelled;
@@ -61,6 +62,8 @@ pub(super) enum Ended {
     Parked,
     /// This message is to come again.
     Again(Duration),
+    /// Another node has the same message: its is the answer, and the last word on the message.
+    TakenOver,
 }
 
 /// The digest of a run's input, when an idempotency key names it: the same whether the input came
@@ -78,16 +81,18 @@ pub(super) fn digest(envelope: &RunEnvelope) -> Option<String> {
 pub(super) async fn conduct(bench: &Bench, taken: &Taken<'_>) -> Result<Ended, Error> {
     let mut start = Start::default();
     let mut look = taken.deliveries > 1;
+    let mut fresh = look;
     loop {
         if look {
             if bench.stop.is_cancelled() {
                 // Another node goes on from where it stands.
                 return Ok(Ended::Again(AGAIN));
             }
-            match stand(bench, taken).await? {
+            match stand(bench, taken, fresh).await? {
                 Ok(found) => start = found,
                 Err(ended) => return Ok(ended),
             }
+            fresh = false;
         }
         match attempt(bench, taken, &start).await {
             Ok(Some(ended)) => return Ok(ended),
@@ -100,8 +105,14 @@ pub(super) async fn conduct(bench: &Bench, taken: &Taken<'_>) -> Result<Ended, E
     }
 }
 
-/// Reads where a run stands: how it goes on, or what becomes of this delivery.
-async fn stand(bench: &Bench, taken: &Taken<'_>) -> Result<Result<Start, Ended>, Error> {
+/// Reads where a run stands: how it goes on, or what becomes of this delivery. Only the first look
+/// of a message that was delivered again, a `fresh` one, tells that a worker is lost: whoever
+/// begins later, under the same message, has taken it over.
+async fn stand(
+    bench: &Bench,
+    taken: &Taken<'_>,
+    fresh: bool,
+) -> Result<Result<Start, Ended>, Error> {
     let envelope = taken.envelope;
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
     let last = bench.log.last_run_event(org, function, run).await?;
@@ -136,6 +147,7 @@ async fn stand(bench: &Bench, taken: &Taken<'_>) -> Result<Result<Start, Ended>,
             }
             park(bench, taken, until).await.map(Err)
         }
+        Standing::Lost { .. } if !fresh => Ok(Err(Ended::TakenOver)),
         Standing::Lost {
             start,
             at_most_once: true,
@@ -240,6 +252,7 @@ async fn attempt(
         at: now(),
         command: taken.command,
         lost: begun.lost,
+        nonce: Uuid::new_v4().as_fields().0,
         at_most_once: policy.at_most_once,
         digest: taken.digest.clone(),
     };
@@ -303,12 +316,15 @@ async fn conclude(
     // Someone asked for its end, or another node took it over.
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
     let last = bench.log.last_run_event(org, function, run).await?;
-    let Some((expected, RunEvent::CancelRequested { by, command, .. })) = last else {
-        return Ok(None);
+    let (expected, by) = match last {
+        Some((expected, RunEvent::CancelRequested { by, command, .. }))
+            if command == taken.command =>
+        {
+            (expected, by)
+        }
+        Some((_, RunEvent::Finished { .. })) => return Ok(None),
+        Some(_) | None => return Ok(Some(Ended::TakenOver)),
     };
-    if command != taken.command {
-        return Ok(None);
-    }
     let result = after_all(result, &by);
     let ended = finish(bench, taken, expected, Some(started), None, result).await?;
     Ok(Some(ended))

@@ -14,6 +14,9 @@ pub(super) const WAITING_MAX: usize = 256;
 /// Runs that wait on a node in all; less than a node has in hand, so that others still come in.
 const WAITING_ALL_MAX: usize = 1024;
 
+/// Runs of one organization that wait on a node: however many functions it has, others come in.
+const WAITING_ORG_MAX: usize = WAITING_ALL_MAX / 2;
+
 /// What limits a run; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -82,13 +85,17 @@ impl Gate {
         }
         let all = state.waiting;
         let own = state.orgs.entry(org.clone()).or_default();
-        let queue = own.functions.entry(function.clone()).or_default();
         // Those that gave up make room.
-        let before = queue.waiting.len();
-        queue.waiting.retain(|waiter| !waiter.enter.is_closed());
-        let gone = before - queue.waiting.len();
+        let (mut gone, mut of_org) = (0, 0);
+        for queue in own.functions.values_mut() {
+            let before = queue.waiting.len();
+            queue.waiting.retain(|waiter| !waiter.enter.is_closed());
+            gone += before - queue.waiting.len();
+            of_org += queue.waiting.len();
+        }
+        let queue = own.functions.entry(function.clone()).or_default();
         let (waiting, all) = (queue.waiting.len(), all - gone);
-        if waiting >= WAITING_MAX || all >= WAITING_ALL_MAX {
+        if waiting >= WAITING_MAX || of_org >= WAITING_ORG_MAX || all >= WAITING_ALL_MAX {
             state.waiting = all;
             return Entry::Full(waiting.max(all.min(WAITING_MAX)));
         }
@@ -314,5 +321,28 @@ mod tests {
         }
         assert_eq!(lock(&gate.0).waiting, 0);
         assert!(lock(&gate.0).orgs.is_empty());
+    }
+
+    #[test]
+    fn an_organization_with_many_crowded_functions_leaves_room_for_others() {
+        let gate = Gate::default();
+        let (a, b) = (org("a"), org("b"));
+        let mut held = Vec::new();
+        let mut waiting = Vec::new();
+        let mut full = 0;
+        for n in 0..4 {
+            let crowded = function(&format!("f{n}"));
+            held.push(now(gate.enter(&a, &crowded, ONE)));
+            for _ in 0..WAITING_MAX {
+                match gate.enter(&a, &crowded, ONE) {
+                    Entry::Later(entered) => waiting.push(entered),
+                    Entry::Full(_) => full += 1,
+                    Entry::Now(_) => panic!("one at a time"),
+                }
+            }
+        }
+        assert_eq!((waiting.len(), full), (WAITING_ORG_MAX, WAITING_ORG_MAX));
+        held.push(now(gate.enter(&b, &function("f"), ONE)));
+        waiting.push(later(gate.enter(&b, &function("f"), ONE)));
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             at: Timestamp(1),
             command,
             lost,
+            nonce: 1,
             at_most_once: false,
             digest: None,
         }

@@ -24,6 +24,7 @@ fn started(attempt: u32) -> RunEvent {
         at: Timestamp(1),
         command: Seq(1),
         lost: 0,
+        nonce: 1,
         at_most_once: false,
         digest: None,
     }
