@@ -128,6 +128,10 @@ pub struct RunWake {
     /// Where the sender hears the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// The position of the event that says that it waits; when that is gone, so is the run. 0 in
+    /// what older programs wrote.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after: Seq,
 }
 
 /// A run command as it was received.
@@ -150,9 +154,9 @@ pub struct RunEnvelope {
 }
 
 impl RunEnvelope {
-    /// What a timer keeps of it.
+    /// What a timer keeps of it, when the event at `after` says that it waits.
     #[must_use]
-    pub fn wake(&self) -> RunWake {
+    pub fn wake(&self, after: Seq) -> RunWake {
         RunWake {
             id: self.id,
             org: self.org.clone(),
@@ -160,6 +164,7 @@ impl RunEnvelope {
             command: self.command.clone(),
             actor: self.actor.clone(),
             reply_to: self.reply_to.clone(),
+            after,
         }
     }
 }

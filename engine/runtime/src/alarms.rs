@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adapter_kit::Later;
 use engine_core::alarm;
-use engine_model::{Actor, Cause, Due, EffectId, RunWake};
+use engine_model::{Actor, Cause, Due, EffectId, RunWake, Seq};
 use engine_stream::{Delivery, Error, Log};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,13 +96,19 @@ async fn handle(log: &dyn Log, fold: &Fold, hands: &Hands, delivery: Delivery<Du
 
 /// Asks for a run whose moment has come.
 async fn wake(log: &dyn Log, run: &RunWake) -> Result<(), Later> {
-    match log.ask_run(run).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Later {
-            reason: error.to_string(),
-            delay: RECONNECT,
-        }),
+    let later = |error: Error| Later {
+        reason: error.to_string(),
+        delay: RECONNECT,
+    };
+    if run.after > Seq(0) {
+        let last = log.last_run_event(&run.org, &run.function, run.id).await;
+        if last.map_err(later)?.is_none() {
+            // Whether it was cancelled, nobody knows any more.
+            debug!(run.id = %run.id, "run is not kept any more, and not begun again");
+            return Ok(());
+        }
     }
+    log.ask_run(run).await.map(drop).map_err(later)
 }
 
 /// Performs what the alarm asks for, if the state still wants it.

@@ -35,6 +35,9 @@ const ELSEWHERE_MAX: Duration = Duration::from_secs(1);
 /// The same at first; it grows with each look.
 const ELSEWHERE: Duration = Duration::from_millis(50);
 
+/// A timer may come so much before its moment as this node's clock tells it.
+const EARLY_MAX: Duration = Duration::from_secs(60);
+
 /// How long a run waits for the fold to read up when its function is not there.
 const READ_UP: Duration = Duration::from_secs(2);
 
@@ -139,13 +142,19 @@ async fn stand(
     };
     match standing(last, taken.command, now()) {
         Standing::Ready(start) => Ok(Ok(start)),
-        Standing::Waits { until, mine } => {
-            let waited_for = !mine && envelope.reply_to.is_some();
-            if waited_for {
-                let wait = until_ms(until).min(ELSEWHERE_MAX);
-                return Ok(Err(Ended::Again(wait)));
-            }
-            park(bench, taken, until).await.map(Err)
+        Standing::Waits {
+            until,
+            mine: true,
+            expected,
+        } => park(bench, taken, until, expected).await.map(Err),
+        // The timer is the other message's, and remembers who waits for it.
+        Standing::Waits { until, .. } => {
+            let wait = until_ms(until);
+            let parked = envelope.reply_to.is_none() && wait > EARLY_MAX;
+            Ok(Err(match parked {
+                true => Ended::Parked,
+                false => Ended::Again(wait.min(ELSEWHERE_MAX)),
+            }))
         }
         Standing::Lost { .. } if !fresh => Ok(Err(Ended::TakenOver)),
         Standing::Lost {
@@ -171,7 +180,7 @@ async fn stand(
             run,
             seq,
             started: None,
-            rejection: None,
+            rejection: refusal(&result),
             result,
             finished_at: at,
         }))),
@@ -185,12 +194,17 @@ fn until_ms(until: Timestamp) -> Duration {
 
 /// Has the run come again at its moment. What waits for long is a timer's, so that it takes the
 /// place of nothing that could be begun.
-async fn park(bench: &Bench, taken: &Taken<'_>, until: Timestamp) -> Result<Ended, Error> {
+async fn park(
+    bench: &Bench,
+    taken: &Taken<'_>,
+    until: Timestamp,
+    after: Seq,
+) -> Result<Ended, Error> {
     let wait = until_ms(until);
     if wait <= NAK_MAX {
         return Ok(Ended::Again(wait));
     }
-    let due = Due::wake(taken.envelope.wake());
+    let due = Due::wake(taken.envelope.wake(after));
     bench
         .log
         .set_timer(&TimerRequest { due, at: until })
@@ -215,8 +229,8 @@ async fn attempt(
             command: taken.command,
             digest: taken.digest.clone(),
         };
-        append(bench, envelope, delayed, start.expected).await?;
-        return Ok(park(bench, taken, until).await.map(Some)?);
+        let seq = append(bench, envelope, delayed, start.expected).await?;
+        return Ok(park(bench, taken, until, seq).await.map(Some)?);
     }
     let (plan, _pass) = match admit(bench, taken, start.begun_on).await? {
         Admitted::In(plan, pass) => (plan, pass),
@@ -227,6 +241,12 @@ async fn attempt(
             };
             let ended = finish(bench, taken, start.expected, None, None, result).await?;
             return Ok(Some(ended));
+        }
+        // Nothing was begun, so that the key is free for when the function is there and ready.
+        Admitted::Refused(Refused::Rejection(rejection))
+            if taken.digest.is_some() && start.expected == Seq(0) =>
+        {
+            return Ok(Some(Ended::Refused(rejection)));
         }
         Admitted::Refused(Refused::Rejection(rejection)) => {
             let result = failed(RunErrorKind::InputError, rejection.message.clone());
@@ -300,7 +320,7 @@ async fn conclude(
                 digest: taken.digest.clone(),
             };
             match append(bench, envelope, event, seq).await {
-                Ok(_) => return Ok(park(bench, taken, next_at).await.map(Some)?),
+                Ok(seq) => return Ok(park(bench, taken, next_at, seq).await.map(Some)?),
                 Err(error) => Err(error),
             }
         }
@@ -467,6 +487,10 @@ async fn finish(
         digest: taken.digest.clone(),
     };
     let mut result = fit(result, BYTES_MAX);
+    if let Some(why) = &rejection {
+        // A repeat of the request hears the same.
+        result.refused = Some(why.code);
+    }
     let mut appended = append(bench, envelope, finished(&result), expected).await;
     if let Err(AppendError::TooLarge { bytes }) = appended {
         // This server takes smaller messages than most.

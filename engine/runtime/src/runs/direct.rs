@@ -84,8 +84,11 @@ impl Caller {
             reply_to: None,
             at: Timestamp(0),
         };
-        let unending = CancellationToken::new();
-        let result = invoke(&self.bench, &envelope, plan, &unending).await;
+        // A caller that leaves gives up its place, so that what it called ends as well.
+        let left = CancellationToken::new();
+        let guard = left.clone().drop_guard();
+        let result = invoke(&self.bench, &envelope, plan, &left).await;
+        guard.disarm();
         refusal(&result).map_or(Ok(result), Err)
     }
 }

@@ -32,7 +32,11 @@ pub(super) enum Standing {
     /// It may begin.
     Ready(Start),
     /// It waits, and the message that it waits in is `mine` or another one.
-    Waits { until: Timestamp, mine: bool },
+    Waits {
+        until: Timestamp,
+        mine: bool,
+        expected: Seq,
+    },
     /// The worker that had this message is lost.
     Lost { start: Start, at_most_once: bool },
     /// It belongs to another message.
@@ -108,7 +112,12 @@ fn waits_or(until: Timestamp, mine: bool, start: Start, now: Timestamp) -> Stand
     if now >= until {
         Standing::Ready(start)
     } else {
-        Standing::Waits { until, mine }
+        let expected = start.expected;
+        Standing::Waits {
+            until,
+            mine,
+            expected,
+        }
     }
 }
 
@@ -181,7 +190,12 @@ mod tests {
         };
         for (command, mine) in [(MINE, true), (OTHER, false)] {
             let until = Timestamp(100);
-            assert_eq!(at(failed(command), 99), Standing::Waits { until, mine });
+            let waits = Standing::Waits {
+                until,
+                mine,
+                expected: Seq(20),
+            };
+            assert_eq!(at(failed(command), 99), waits);
             let Standing::Ready(start) = at(failed(command), 100) else {
                 panic!("its moment has come")
             };
