@@ -79,6 +79,13 @@ impl Blueprint {
             _root: base.root.clone(),
         }
     }
+
+    /// The same with one more mount.
+    pub(crate) fn with(mut self, mount: Mount) -> Self {
+        self.spec.mounts.push(mount);
+        self.key = serde_json::to_string(&self.spec).expect("a spec is plain data");
+        self
+    }
 }
 
 /// An interpreter outside of the system's own folders is mounted at its own place.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base;
 use crate::blueprint::{Blueprint, network};
+use crate::compiled::Compiled;
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
 use crate::floor::{Floor, Need};
@@ -40,6 +41,7 @@ struct Inner {
     packs: PathBuf,
     floor: Arc<Floor>,
     layers: Layers,
+    compiled: Compiled,
     images: Images,
     /// Those that were proved, by language and root's digest; without the roots themselves, which
     /// this must not keep from being removed.
@@ -95,6 +97,7 @@ impl Functions {
             config.tools.clone(),
             config.builds.clone(),
         )?;
+        let compiled = Compiled::open(&config.state_dir, config.builds.timeout)?;
         let images = Images::open(
             &config.state_dir,
             config.images.clone(),
@@ -110,6 +113,7 @@ impl Functions {
                 packs,
                 floor,
                 layers,
+                compiled,
                 images,
                 bases,
             }),
@@ -264,7 +268,7 @@ impl Functions {
             language,
             ..
         } = revision;
-        let source = if source.bytes() <= INLINE_BYTES {
+        let mut source = if source.bytes() <= INLINE_BYTES {
             source::unpack(&source, &handler, language)?
         } else {
             let unpack = move || source::unpack(&source, &handler, language);
@@ -282,11 +286,21 @@ impl Functions {
         let limits = bound_address_space(language, limits);
         let reach = network(revision.network, &revision.endpoints);
         let has_layer = layer.is_some();
-        let blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
+        let mut blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
+        let compiled = &inner.compiled;
+        let compiled = compiled
+            .of(&source, &base, &inner.packs, &inner.floor)
+            .await?;
+        let target = language.manifest().worker.compiled.as_deref();
+        if let (Some(folder), Some(target)) = (&compiled, target) {
+            blueprint = blueprint.with(folder.mount(target));
+            source.files.clear();
+        }
         Ok(Prepared {
             id: revision.id,
             blueprint: Arc::new(blueprint),
             source,
+            _compiled: compiled,
             has_layer,
             schema_in,
             schema_out,

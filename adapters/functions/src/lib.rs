@@ -16,6 +16,7 @@ mod bindings;
 mod blueprint;
 mod budget;
 mod carried;
+mod compiled;
 mod config;
 mod error;
 mod floor;

@@ -66,6 +66,9 @@ pub(crate) struct WorkerFacts {
     #[serde(default)]
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) prepare: Option<Prepare>,
+    /// Where a worker sees a folder for what it compiles of a function: one that finds it empty can
+    /// write to it, all later ones of the same source only read, and are not sent the files again.
+    pub(crate) compiled: Option<String>,
 }
 
 /// A command that makes a faster form of the worker, once for each version of the interpreter.
@@ -88,6 +91,14 @@ pub(crate) struct SourceRule {
     pub(crate) suffixes: Vec<String>,
     /// The name of a single file that was given none.
     pub(crate) name: String,
+    /// How much all the files of one function may be.
+    #[serde(default = "source_megabytes")]
+    pub(crate) megabytes: u64,
+}
+
+/// More than this unpacked belongs into a dependency layer.
+fn source_megabytes() -> u64 {
+    16
 }
 
 /// What a handler is called.

@@ -9,6 +9,7 @@ use engine_model::spec::{self, Isolation};
 use serde_json::Value;
 
 use crate::blueprint::{Blueprint, NetworkPolicy};
+use crate::compiled::Folder;
 use crate::error::Failure;
 use crate::floor::{Floor, Need};
 use crate::frame::Init;
@@ -69,7 +70,9 @@ pub struct Scale {
 pub(crate) struct Prepared {
     pub(crate) id: String,
     pub(crate) blueprint: Arc<Blueprint>,
+    /// Without its files where what was compiled of them stands for them.
     pub(crate) source: Unpacked,
+    pub(crate) _compiled: Option<Arc<Folder>>,
     pub(crate) has_layer: bool,
     pub(crate) schema_in: Option<Schema>,
     pub(crate) schema_out: Option<Schema>,

@@ -14,8 +14,6 @@ use crate::error::Failure;
 use crate::language::Language;
 use crate::pack::{SourceRule, fill};
 
-/// More than this unpacked belongs into a dependency layer.
-const UNPACKED_BYTES_MAX: u64 = 16 << 20;
 /// What the first documents of Dispatch call the entry of a file unless they say otherwise.
 const ENTRY: &str = "main";
 /// So many files are no function's own.
@@ -63,7 +61,10 @@ pub(crate) fn unpack(
     language: Language,
 ) -> Result<Unpacked, Failure> {
     let files = match source {
-        Source::Archive(bytes) => unpack_archive(bytes)?,
+        Source::Archive(bytes) => {
+            let megabytes = language.manifest().source.megabytes;
+            unpack_archive(bytes, megabytes)?
+        }
         Source::File { name, text } => {
             let name = if name.is_empty() {
                 language.manifest().source.name.clone()
@@ -89,16 +90,16 @@ fn into_file(name: String, bytes: Vec<u8>) -> File {
     }
 }
 
-fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+fn unpack_archive(bytes: &Bytes, megabytes: u64) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let bad = |e: std::io::Error| Failure::of(format!("the source is not a gzipped tar: {e}"));
     let too_large = || {
         Failure::of(format!(
-            "the source is larger than {} MiB unpacked",
-            UNPACKED_BYTES_MAX >> 20
+            "the source is larger than {megabytes} MiB unpacked"
         ))
     };
+    let bytes_max = megabytes << 20;
     // One byte past the limit tells "just fits" from "too large"; tar headers count as well.
-    let mut archive = tar::Archive::new(GzDecoder::new(&bytes[..]).take(UNPACKED_BYTES_MAX + 1));
+    let mut archive = tar::Archive::new(GzDecoder::new(&bytes[..]).take(bytes_max + 1));
     let mut files = BTreeMap::new();
     let mut total = 0;
     for entry in archive.entries().map_err(bad)? {
@@ -108,7 +109,7 @@ fn unpack_archive(bytes: &Bytes) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
         }
         let name = plain_path(&entry.path().map_err(bad)?)?;
         total += entry.size();
-        if total > UNPACKED_BYTES_MAX {
+        if total > bytes_max {
             return Err(too_large());
         }
         let mut content = Vec::new();
@@ -322,7 +323,7 @@ mod tests {
             said.starts_with("the source is not a gzipped tar"),
             "{said}"
         );
-        let zeros = vec![0; UNPACKED_BYTES_MAX as usize + 1];
+        let zeros = vec![0; (16 << 20) + 1];
         let said = reason(&archive(&[("big.py", &zeros)]), "", python3());
         assert_eq!(said, "the source is larger than 16 MiB unpacked");
     }
