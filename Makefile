@@ -8,7 +8,7 @@ export DISPATCH_NATS_SERVER ?= $(CURDIR)/.tools/bin/nats-server
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench sim check clean
+.PHONY: help setup build demo test wasm bench sim check clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,10 @@ test: setup ## Run all tests
 	else \
 		$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --tests; \
 	fi
+
+wasm: setup ## Build the binary `dispatch` with WebAssembly components, and test these
+	$(CARGO) build --locked --bin dispatch --features dispatch-cli/wasm
+	$(CARGO) test --locked -p adapter-wasm --features engine
 
 bench: setup ## Measure, and write target/bench.json
 	$(CARGO) build --locked --release --bin dispatch --bin bench

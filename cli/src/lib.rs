@@ -20,6 +20,10 @@ use crate::exit::Exit;
 /// Parses, runs, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(feature = "wasm")]
+    if let Some(arguments) = adapter_wasm::worker_arguments(std::env::args().skip(1)) {
+        return adapter_wasm::worker_main(arguments.into_iter());
+    }
     let cli = Cli::parse();
     if matches!(cli.command, Command::SandboxLauncher) {
         adapter_sandbox::launcher_main()

@@ -52,6 +52,12 @@ const LOOKS: &[Look] = &[
         manifest: None,
         handler: |_, name| format!("./{name}"),
     },
+    Look {
+        language: "wasm",
+        suffixes: &["wasm"],
+        manifest: None,
+        handler: |_, name| format!("./{name}"),
+    },
 ];
 
 /// Names of files that are the one to call when there are several.

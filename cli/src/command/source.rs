@@ -20,9 +20,9 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Reads the source of a function.
 pub(super) async fn read(connection: &Connection, path: &Path) -> Result<Source> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if meta.is_file() && meta.len() <= INLINE_BYTES_MAX as u64 {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("{} is not a text file", path.display()))?;
+    let small = meta.is_file() && meta.len() <= INLINE_BYTES_MAX as u64;
+    // What is no text travels as an archive.
+    if small && let Some(text) = text(path)? {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.context("the file has no name in UTF-8")?.to_owned();
         return Ok(Source::File { name, text });
@@ -40,6 +40,11 @@ pub(super) async fn read(connection: &Connection, path: &Path) -> Result<Source>
     };
     let digest = blobs.put(Bytes::from(archive)).await?;
     Ok(Source::Blob(digest.to_string()))
+}
+
+fn text(path: &Path) -> Result<Option<String>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(String::from_utf8(bytes).ok())
 }
 
 fn archive(path: &Path) -> Result<Vec<u8>> {

@@ -349,7 +349,10 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
         .insecure
         .clone_from(&worker.insecure_registries);
     config.images.credentials = worker.registry_credentials.clone().or_else(docker_login);
-    config.interpreters.clone_from(&worker.interpreters);
+    if cfg!(feature = "wasm") {
+        config.interpreters.insert("wasm".to_owned(), exe);
+    }
+    config.interpreters.extend(worker.interpreters.clone());
     for (label, path) in [("python3", &worker.python3), ("nodejs", &worker.nodejs)] {
         if let Some(path) = path {
             config.interpreters.insert(label.to_owned(), path.clone());

@@ -36,6 +36,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     // Products of their own.
     ("adapter-sandbox", &[]),
+    ("adapter-wasm", &["adapter-sandbox"]),
     ("adapter-postgres-broker", &[]),
     // What puts everything together.
     ("dispatch-cli", ALL),

@@ -19,8 +19,17 @@ const TWICE: &[(&str, &str)] = &[
     ("crypto-common", NKEYS),
     ("curve25519-dalek", NKEYS),
     ("digest", NKEYS),
+    (
+        "embedded-io",
+        "wasmtime's postcard, of which it uses neither",
+    ),
     ("fiat-crypto", NKEYS),
     ("getrandom", "async-nats's nkeys, and jsonschema's ahash"),
+    ("hashbrown", "wasmtime's gimli, in the feature wasm"),
+    (
+        "io-lifetimes",
+        "wasmtime-wasi's cap-std, in the feature wasm",
+    ),
     ("parking_lot", SLED),
     ("parking_lot_core", SLED),
     ("r-efi", "getrandom, on another system"),
