@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use adapter_sandbox::Mount;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
@@ -22,6 +23,9 @@ use crate::pack::fill;
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 /// For an interpreter to say its version, or to prepare its worker; a compiler takes the longest.
 const IDENTIFY_MAX: Duration = Duration::from_secs(30);
+
+/// After which no other interpreter is tried.
+const FIND_MAX: Duration = Duration::from_secs(90);
 
 /// The first interpreter of this host, or of a root, that runs in a sandbox.
 pub(crate) async fn find(
@@ -51,7 +55,11 @@ pub(crate) async fn find(
         packs,
         floor,
     };
+    let deadline = Instant::now() + FIND_MAX;
     for candidate in found {
+        if Instant::now() >= deadline {
+            break; // with the reason of the last one
+        }
         let tried = match asking.identify(&candidate).await {
             Ok(base) => match asking.prepare(&base).await {
                 Ok(()) => prove(base, config, packs, floor).await,

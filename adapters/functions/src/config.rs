@@ -138,19 +138,25 @@ pub struct Images {
     pub insecure: Vec<String>,
     /// The file in which `docker login` keeps credentials.
     pub credentials: Option<PathBuf>,
+    /// Folders of this node below which images in files may lie.
+    pub folders: Vec<PathBuf>,
     /// What the layers of one image may hold, unpacked.
     pub root_bytes_max: u64,
+    /// How long one image may take to be had.
+    pub pull_max: Duration,
     /// How long what nothing uses is kept.
     pub grace: Duration,
 }
 
 impl Default for Images {
-    /// Encryption everywhere, nobody's credentials, 8 GiB, an hour.
+    /// Encryption everywhere, nobody's credentials, no image in files, 8 GiB, ten minutes, an hour.
     fn default() -> Self {
         Self {
             insecure: Vec::new(),
             credentials: None,
+            folders: Vec::new(),
             root_bytes_max: 8 << 30,
+            pull_max: Duration::from_secs(600),
             grace: Duration::from_secs(3600),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use adapter_sandbox::{Capabilities, Launcher, Limit, Limits};
@@ -25,6 +25,10 @@ use crate::run::{Call, Completion, run};
 use crate::schema::Schema;
 use crate::source;
 use crate::sweep;
+use crate::turns::Turns;
+
+/// A language, and the digest of the root that its interpreter is in.
+type Key = (Language, Option<String>);
 
 /// A source up to this long is unpacked where it is, in less time than a thread takes to wake.
 const INLINE_BYTES: usize = 16 << 10;
@@ -45,7 +49,9 @@ struct Inner {
     images: Images,
     /// Those that were proved, by language and root's digest; without the roots themselves, which
     /// this must not keep from being removed.
-    bases: tokio::sync::Mutex<HashMap<(Language, Option<String>), BaseImage>>,
+    bases: Mutex<HashMap<Key, BaseImage>>,
+    /// Each is looked for once at a time, and none waits for another.
+    finding: Turns<Key>,
 }
 
 impl Drop for Inner {
@@ -106,7 +112,7 @@ impl Functions {
         let runtime = tokio::runtime::Handle::current();
         let floor = Arc::new(Floor::new(launcher, config.pools.clone(), runtime));
         sweep::start(&floor);
-        let bases = tokio::sync::Mutex::default();
+        let bases = Mutex::default();
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -116,6 +122,7 @@ impl Functions {
                 compiled,
                 images,
                 bases,
+                finding: Turns::default(),
             }),
         })
     }
@@ -203,9 +210,10 @@ impl Functions {
     async fn base(&self, language: Language, root: Option<Root>) -> Result<BaseImage, Failure> {
         let inner = &self.inner;
         let key = (language, root.as_ref().map(|root| root.digest.clone()));
-        let mut bases = inner.bases.lock().await;
-        if let Some(base) = bases.get(&key) {
-            let base = base.clone();
+        let _turn = inner.finding.take(&key).await;
+        let bases = || inner.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = bases().get(&key).cloned();
+        if let Some(base) = known {
             return Ok(BaseImage { root, ..base });
         }
         let (config, packs) = (&inner.config, &inner.packs);
@@ -214,7 +222,7 @@ impl Functions {
             root: None,
             ..base.clone()
         };
-        bases.insert(key, noted);
+        bases().insert(key, noted);
         Ok(base)
     }
 

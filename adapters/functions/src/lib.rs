@@ -39,6 +39,7 @@ mod source;
 mod supervise;
 mod sweep;
 mod trace;
+mod turns;
 mod untrusted;
 mod worker;
 

@@ -9,6 +9,7 @@
 //! The manifest's digest is what a base image becomes when it is ready, so that every node has the
 //! same content, whatever its tag says later.
 
+mod entries;
 mod layer;
 mod local;
 mod manifest;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use adapter_kit::{Blobs, Digest};
 use bytes::Bytes;
 
-use self::local::Local;
+use self::local::{Local, allowed};
 use self::manifest::{Descriptor, Document, ImageConfig, Manifest, digest_of, hex, json};
 pub(crate) use self::reference::Place;
 use self::registry::Registry;
@@ -33,6 +34,7 @@ pub(crate) use self::store::is_younger;
 use self::store::{Note, Store};
 use crate::config;
 use crate::error::{Error, Failure};
+use crate::turns::Turns;
 
 /// The longest part of an image that is given to the object store, from which other nodes have
 /// what only one has in a file.
@@ -43,8 +45,8 @@ pub(crate) struct Images {
     store: Arc<Store>,
     settings: config::Images,
     blobs: Arc<dyn Blobs>,
-    /// One image at a time: two that share layers get them once.
-    turn: tokio::sync::Mutex<()>,
+    /// The same image is had once at a time, and none waits for another.
+    turns: Turns<(String, Option<String>)>,
 }
 
 impl std::fmt::Debug for Images {
@@ -73,7 +75,7 @@ impl Images {
             store: Arc::new(Store::open(&state.join("oci"))?),
             settings,
             blobs,
-            turn: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -87,8 +89,17 @@ impl Images {
         {
             return Ok(root);
         }
-        let _turn = self.turn.lock().await;
-        let made = self.make(place, digest).await;
+        let key = (place.to_string(), digest.map(str::to_owned));
+        let made = async {
+            let _turn = self.turns.take(&key).await;
+            self.make(place, digest).await
+        };
+        let pull_max = self.settings.pull_max;
+        let made = tokio::time::timeout(pull_max, made).await;
+        let made = made.unwrap_or_else(|_| {
+            let reason = format!("it could not be had within {pull_max:?}: check its registry");
+            Err(Failure::now(reason))
+        });
         made.map_err(|failure| Failure {
             reason: format!("image {place}: {}", failure.reason),
             ..failure
@@ -122,6 +133,7 @@ impl Images {
         let config = source.document(&manifest.config).await?;
         let parsed: ImageConfig = json("configuration", &config)?;
         manifest.check(&parsed)?;
+        let _pin = self.store.pin(&parsed.rootfs.diff_ids);
         self.fetch_layers(&source, &manifest, &parsed, scratch.path())
             .await?;
         if let Source::Local(local) = &source {
@@ -146,11 +158,17 @@ impl Images {
                 return Ok(Source::Registry(Registry::new(&reference, &self.settings)));
             }
             Place::Layout { path, tag } => {
-                blocking(move || Local::layout(&path, tag.as_deref())).await
+                let folders = self.settings.folders.clone();
+                blocking(move || Local::layout(&allowed(&path, &folders)?, tag.as_deref())).await
             }
             Place::Archive { path, tag } => {
+                let folders = self.settings.folders.clone();
                 let (into, bytes_max) = (scratch.join("archive"), self.settings.root_bytes_max);
-                blocking(move || Local::archive(&path, tag.as_deref(), &into, bytes_max)).await
+                let open = move || {
+                    let path = allowed(&path, &folders)?;
+                    Local::archive(&path, tag.as_deref(), &into, bytes_max)
+                };
+                blocking(open).await
             }
         };
         let Some(digest) = digest else {
@@ -176,9 +194,7 @@ impl Images {
         let mut left = self.settings.root_bytes_max;
         for (index, layer) in manifest.layers.iter().enumerate() {
             let diff_id = config.rootfs.diff_ids[index].clone();
-            if self.store.has_layer(&diff_id) {
-                continue;
-            }
+            // Even one that is here: who only knows its digest has no right to its content.
             let blob = scratch.join(format!("layer-{index}"));
             let file = source.file(layer, &blob).await?;
             let store = Arc::clone(&self.store);
@@ -226,7 +242,6 @@ impl Images {
         used: impl Fn(&str) -> bool + Send + 'static,
         grace: Duration,
     ) -> Result<usize, Failure> {
-        let _turn = self.turn.lock().await;
         let store = Arc::clone(&self.store);
         blocking(move || store.sweep(&used, grace)).await
     }

@@ -348,6 +348,7 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
         .images
         .insecure
         .clone_from(&worker.insecure_registries);
+    config.images.folders.clone_from(&worker.image_folders);
     config.images.credentials = worker.registry_credentials.clone().or_else(docker_login);
     if cfg!(feature = "wasm") {
         config.interpreters.insert("wasm".to_owned(), exe);

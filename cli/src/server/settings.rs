@@ -112,6 +112,8 @@ pub(crate) struct Worker {
     pub(crate) insecure_registries: Vec<String>,
     /// The file with the registries' credentials, as `docker login` writes it; by default its own.
     pub(crate) registry_credentials: Option<PathBuf>,
+    /// Folders below which base images that are files of this node may lie; by default none.
+    pub(crate) image_folders: Vec<PathBuf>,
     /// Interpreters by language, instead of the ones that are found.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
     /// The Python interpreter.

@@ -17,11 +17,18 @@ pub(super) const OUT_DIR: &str = "/out";
 /// What they may come to: compiled forms of a worker take less than one.
 const OUT_BYTES_MAX: u64 = 64 << 20;
 
-/// The programs on the image's own `PATH` that bear the language's names.
+/// How many of an image's programs are tried; each may take its time.
+const CANDIDATES_MAX: usize = 4;
+
+/// The first programs on the image's own `PATH` that bear the language's names.
 pub(super) fn candidates(language: Language, root: &Root) -> Vec<PathBuf> {
     let names = language.manifest().programs.iter();
-    let mut found: Vec<PathBuf> = names.flat_map(|name| root.on_path(name)).collect();
-    found.dedup();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for place in names.flat_map(|name| root.on_path(name)) {
+        if found.len() < CANDIDATES_MAX && !found.contains(&place) {
+            found.push(place);
+        }
+    }
     found
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
+use super::entries::Entries;
+use super::local::open_regular;
 use super::manifest::digits;
 use super::tree::{self, Entry, Kind, Text};
 use crate::error::Failure;
@@ -48,27 +50,20 @@ pub(super) fn unpack(
     into: &Path,
     bounds: Bounds,
 ) -> Result<u64, Failure> {
-    let file = File::open(blob).map_err(|e| Failure::io("open a layer", &e))?;
-    let mut hashed = Hashed {
-        inner: open(BufReader::new(file))?,
-        hash: Sha256::new(),
-        left: bounds.bytes_max,
-    };
+    let mut hashed = Hashed::open(blob, bounds)?;
     // Some tools leave out the padding and the end of an archive; its digest tells whether it is
     // whole.
     let end = io::repeat(0).take(END_BYTES);
     let entries = read((&mut hashed).chain(end), into, bounds)?;
-    // What follows the archive's end belongs to its digest.
-    io::copy(&mut hashed, &mut io::sink()).map_err(|e| broken(&e, bounds))?;
-    let found = format!("sha256:{}", digits(&hashed.hash.finalize()));
-    if found != diff_id {
-        return Err(Failure::of(format!(
-            "a layer's content has the digest {found}, and its configuration says {diff_id}"
-        )));
-    }
+    let bytes = hashed.finish(diff_id, bounds)?;
     let text = serde_json::to_vec(&entries).expect("entries are plain data");
     fs::write(into.join(INDEX), text).map_err(|e| Failure::io("write a layer's index", &e))?;
-    Ok(bounds.bytes_max - hashed.left)
+    Ok(bytes)
+}
+
+/// Finds out whether a blob is the archive of that digest, and how many bytes that has.
+pub(super) fn prove(blob: &Path, diff_id: &str, bounds: Bounds) -> Result<u64, Failure> {
+    Hashed::open(blob, bounds)?.finish(diff_id, bounds)
 }
 
 /// The index of a layer that was taken apart.
@@ -105,27 +100,27 @@ fn read(archive: impl Read, into: &Path, bounds: Bounds) -> Result<Vec<Entry>, F
     let mut entries = Vec::new();
     let mut files = 0;
     let mut archive = tar::Archive::new(archive);
-    for entry in archive.entries().map_err(|e| broken(&e, bounds))? {
-        let mut entry = entry.map_err(|e| broken(&e, bounds))?;
+    let mut read = Entries::of(&mut archive).map_err(|e| broken(&e, bounds))?;
+    while let Some(mut entry) = read.next().map_err(|e| broken(&e, bounds))? {
         if entries.len() == ENTRIES_MAX {
             return Err(Failure::of(format!(
                 "a layer has more than {ENTRIES_MAX} entries"
             )));
         }
-        refuse_sparse(&mut entry)?;
-        let path = tree::Path::parse(&entry.path_bytes())?;
+        let path = tree::Path::parse(&entry.path)?;
         if let Some(hidden) = hidden(&path) {
             entries.extend(hidden);
             continue;
         }
-        let mode = entry.header().mode().unwrap_or(0o644);
-        let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-        let kind = match entry.header().entry_type() {
+        let header = entry.content.header();
+        let mode = header.mode().unwrap_or(0o644);
+        let link = entry.link;
+        let kind = match header.entry_type() {
             EntryType::Directory => Kind::Directory { mode },
             EntryType::Symlink => Kind::Symlink(Text::of(&link)),
             EntryType::Link => Kind::HardLink(tree::Path::parse(&link)?),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                write(&mut entry, &content(into, files), mode, bounds)?;
+            EntryType::Regular | EntryType::Continuous => {
+                write(&mut entry.content, &content(into, files), mode, bounds)?;
                 files += 1;
                 Kind::File(files - 1)
             }
@@ -153,23 +148,6 @@ fn hidden(path: &tree::Path) -> Option<Option<Entry>> {
             name => hidden(path.sibling(name), Kind::Whiteout),
         }
     }
-}
-
-/// One tool's way to write files with holes keeps the real content where only it finds it.
-fn refuse_sparse(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), Failure> {
-    let extensions = entry.pax_extensions().ok().flatten();
-    let sparse = extensions
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|extension| extension.key_bytes().starts_with(b"GNU.sparse."));
-    if sparse {
-        return Err(Failure::of(
-            "a layer has a sparse file in GNU tar's own pax format: build the image with a tool \
-             that writes whole files",
-        ));
-    }
-    Ok(())
 }
 
 fn write(content: &mut impl Read, to: &Path, mode: u32, bounds: Bounds) -> Result<(), Failure> {
@@ -225,6 +203,30 @@ struct Hashed<R> {
     inner: R,
     hash: Sha256,
     left: u64,
+}
+
+impl Hashed<Box<dyn Read>> {
+    fn open(blob: &Path, bounds: Bounds) -> Result<Self, Failure> {
+        let file = open_regular(blob).map_err(|e| Failure::io("open a layer", &e))?;
+        Ok(Self {
+            inner: open(BufReader::new(file))?,
+            hash: Sha256::new(),
+            left: bounds.bytes_max,
+        })
+    }
+
+    /// Reads what is left, which belongs to the digest, and says how many bytes all of it were.
+    fn finish(mut self, diff_id: &str, bounds: Bounds) -> Result<u64, Failure> {
+        io::copy(&mut self, &mut io::sink()).map_err(|e| broken(&e, bounds))?;
+        let found = format!("sha256:{}", digits(&self.hash.finalize()));
+        if found == diff_id {
+            Ok(bounds.bytes_max - self.left)
+        } else {
+            Err(Failure::of(format!(
+                "a layer's content has the digest {found}, and its configuration says {diff_id}"
+            )))
+        }
+    }
 }
 
 impl<R: Read> Read for Hashed<R> {

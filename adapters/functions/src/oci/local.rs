@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::entries::Entries;
 use super::layer;
 use super::manifest::{
     DOCUMENT_BYTES_MAX, Descriptor, Document, Index, MANIFEST_TYPES, Manifest, digest_of, digits,
@@ -33,7 +36,7 @@ impl Local {
     /// Opens a folder that holds an image layout.
     pub(super) fn layout(folder: &Path, tag: Option<&str>) -> Result<Self, Failure> {
         let place = folder.join("index.json");
-        let text = read(&place).map_err(|e| {
+        let text = read_in(folder, &place).map_err(|e| {
             let place = place.display();
             Failure::of(format!(
                 "{place} cannot be read on this node ({e}): it is no OCI layout"
@@ -81,7 +84,7 @@ impl Local {
         let failed = |e| Failure::of(format!("its archive cannot be read: {e}"));
         let saved: Vec<Saved> = json(
             "list of images",
-            &read(&folder.join("manifest.json")).map_err(failed)?,
+            &read_in(folder, &folder.join("manifest.json")).map_err(failed)?,
         )?;
         let named = |saved: &&Saved| match tag {
             Some(tag) => saved
@@ -130,7 +133,7 @@ impl Local {
     /// A document of the layout, as its digest says.
     pub(super) fn document(&self, digest: &str) -> Result<Vec<u8>, Failure> {
         let path = self.blob(digest)?;
-        let bytes = read(&path).map_err(|e| missing(digest, &e))?;
+        let bytes = read_in(&self.folder, &path).map_err(|e| missing(digest, &e))?;
         if digest_of(&bytes) == digest {
             Ok(bytes)
         } else {
@@ -141,7 +144,8 @@ impl Local {
     /// The file of a blob, whose content has been checked.
     pub(super) fn checked(&self, wanted: &Descriptor) -> Result<PathBuf, Failure> {
         let path = self.blob(&wanted.digest)?;
-        let found = digest_of_file(&path).map_err(|e| missing(&wanted.digest, &e))?;
+        let found = within(&self.folder, &path).and_then(|path| digest_of_file(&path));
+        let found = found.map_err(|e| missing(&wanted.digest, &e))?;
         if found == (wanted.digest.clone(), wanted.size) {
             Ok(path)
         } else {
@@ -197,10 +201,53 @@ fn choose<'a>(index: &'a Index, tag: Option<&str>) -> Result<&'a Descriptor, Fai
     }
 }
 
+/// Where a path of this node leads, if that is below one of the folders that its owner allows.
+pub(super) fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let real = path.canonicalize();
+    let below = |path: &Path| {
+        folders.iter().any(|folder| {
+            let folder = folder.canonicalize();
+            folder.is_ok_and(|folder| path.starts_with(folder))
+        })
+    };
+    match real {
+        Ok(real) if below(&real) => Ok(real),
+        // The same words whether it is there or not: that is nobody's business.
+        _ => Err(Failure::of(
+            "it is in none of the folders from which this node takes images, or not there: the \
+             node's owner names them in worker.imageFolders of server.yaml",
+        )),
+    }
+}
+
+/// Where a path leads, unless that is outside of the folder.
+fn within(folder: &Path, path: &Path) -> io::Result<PathBuf> {
+    let real = path.canonicalize()?;
+    if real.starts_with(folder.canonicalize()?) {
+        Ok(real)
+    } else {
+        Err(io::Error::other("it leads out of the image's folder"))
+    }
+}
+
+/// Opens a regular file. A pipe or a device may have no end, and opening it may take for ever.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
+}
+
 /// A document; whatever is longer is none.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read_in(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut file = File::open(path)?.take(DOCUMENT_BYTES_MAX + 1);
+    let mut file = open_regular(&within(folder, path)?)?.take(DOCUMENT_BYTES_MAX + 1);
     file.read_to_end(&mut bytes)?;
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -210,7 +257,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 fn digest_of_file(path: &Path) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let (mut buffer, mut size) = (vec![0; 1 << 16], 0);
     loop {
         match file.read(&mut buffer)? {
@@ -246,19 +293,20 @@ fn extract(file: &Path, into: &Path, bytes_max: u64) -> Result<(), Failure> {
         ))
     };
     let failed = |e| Failure::io("unpack an image's archive", &e);
-    let opened = File::open(file).map_err(broken)?;
+    let opened = open_regular(file).map_err(broken)?;
     let archive = layer::open(BufReader::new(opened))?;
     let mut archive = tar::Archive::new(archive.take(bytes_max));
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let name = entry.path().map_err(broken)?.into_owned();
-        let Some(name) = plain(&name).filter(|_| entry.header().entry_type().is_file()) else {
+    let mut entries = Entries::of(&mut archive).map_err(broken)?;
+    while let Some(mut entry) = entries.next().map_err(broken)? {
+        let name = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path));
+        let is_file = entry.content.header().entry_type().is_file();
+        let Some(name) = plain(&name).filter(|_| is_file) else {
             continue;
         };
         let path = into.join(name);
         fs::create_dir_all(path.parent().expect("it lies in a folder")).map_err(failed)?;
         let mut file = File::create(&path).map_err(failed)?;
-        io::copy(&mut entry, &mut file).map_err(broken)?;
+        io::copy(&mut entry.content, &mut file).map_err(broken)?;
     }
     Ok(())
 }
@@ -270,3 +318,6 @@ pub(super) fn resolve(local: &Local) -> Result<Vec<u8>, Failure> {
         Document::Index(index) => local.document(&index.here()?.digest),
     }
 }
+
+#[cfg(test)]
+mod tests;

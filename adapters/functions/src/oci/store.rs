@@ -23,6 +23,8 @@ const ROOT: &str = "root";
 const NOTE: &str = "note.json";
 /// Where programs are, for an image that does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How many folders of an image's `PATH` are looked into; images have a handful.
+const PATH_FOLDERS_MAX: usize = 64;
 /// How many links a name may go through, as in the kernel.
 const LINKS_MAX: usize = 40;
 
@@ -60,7 +62,10 @@ impl Root {
     pub(crate) fn on_path(&self, name: &str) -> Vec<PathBuf> {
         let path = self.note.env.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(DEFAULT_PATH, |(_, path)| path.as_str());
-        let places = path.split(':').filter(|folder| folder.starts_with('/'));
+        let places = path
+            .split(':')
+            .filter(|folder| folder.starts_with('/'))
+            .take(PATH_FOLDERS_MAX);
         places
             .map(|folder| Path::new(folder).join(name))
             .filter(|place| self.find(place).is_some_and(|real| real.is_file()))
@@ -123,6 +128,28 @@ pub(super) struct Store {
     roots: PathBuf,
     scratch: PathBuf,
     leases: Mutex<HashMap<String, Weak<Lease>>>,
+    /// Layers of images that are being made, and by how many.
+    pins: Mutex<HashMap<String, usize>>,
+}
+
+/// Layers that the sweep must leave.
+#[derive(Debug)]
+pub(super) struct Pin {
+    store: Arc<Store>,
+    layers: Vec<String>,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let pins = self.store.pins.lock();
+        let mut pins = pins.unwrap_or_else(PoisonError::into_inner);
+        for layer in &self.layers {
+            if let Some(count) = pins.get_mut(layer) {
+                *count -= 1;
+            }
+        }
+        pins.retain(|_, count| *count > 0);
+    }
 }
 
 impl Store {
@@ -133,6 +160,7 @@ impl Store {
             roots: folder.join("roots"),
             scratch: folder.join("scratch"),
             leases: Mutex::default(),
+            pins: Mutex::default(),
         };
         let failed = |path: &Path, source| Error::State {
             path: path.to_owned(),
@@ -182,21 +210,39 @@ impl Store {
         }))
     }
 
+    /// Keeps the sweep from layers that an image is being made of, until the last one who said so
+    /// has dropped what this gives.
+    pub(super) fn pin(self: &Arc<Self>, layers: &[String]) -> Pin {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in layers {
+            *pins.entry(layer.clone()).or_default() += 1;
+        }
+        Pin {
+            store: Arc::clone(self),
+            layers: layers.to_vec(),
+        }
+    }
+
     pub(super) fn has_layer(&self, diff_id: &str) -> bool {
         hex(diff_id).is_ok_and(|hex| self.layers.join(hex).is_dir())
     }
 
     /// Takes a layer's blob apart, unless this was done before; how many bytes its archive had.
+    /// A layer that is here is no other's for the asking: the blob proves that they have it too.
     pub(super) fn keep_layer(
         &self,
         blob: &Path,
         diff_id: &str,
         bytes_max: u64,
     ) -> Result<u64, Failure> {
+        let bounds = layer::Bounds { bytes_max };
+        if self.has_layer(diff_id) {
+            return layer::prove(blob, diff_id, bounds);
+        }
         let scratch = self.scratch()?;
         let into = scratch.path().join("layer");
         fs::create_dir(&into).map_err(|e| Failure::io("make a folder for a layer", &e))?;
-        let bytes = layer::unpack(blob, diff_id, &into, layer::Bounds { bytes_max })?;
+        let bytes = layer::unpack(blob, diff_id, &into, bounds)?;
         settle(&into, &self.layers.join(hex(diff_id)?))?;
         Ok(bytes)
     }
@@ -223,8 +269,8 @@ impl Store {
         settle(&folder, &self.roots.join(hex(digest)?))
     }
 
-    /// Removes roots that are neither used nor were within `grace`, and layers that no root has.
-    /// The caller sees to it that nothing is being made meanwhile.
+    /// Removes roots that are neither used nor were within `grace`, and layers that no root has
+    /// and nobody pinned.
     pub(super) fn sweep(
         &self,
         used: &dyn Fn(&str) -> bool,
@@ -251,7 +297,12 @@ impl Store {
             }
         }
         for (name, folder) in entries(&self.layers).map_err(failed)? {
-            let needed = kept.iter().any(|layer| layer.ends_with(&name));
+            let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let needed = kept
+                .iter()
+                .chain(pins.keys())
+                .any(|layer| layer.ends_with(&name));
+            // Under the lock, as above.
             if !needed && !is_younger(&folder, grace) {
                 self.discard(&folder).map_err(failed)?;
                 removed += 1;

@@ -185,3 +185,30 @@ async fn an_image_for_another_machine_is_refused() {
     let failure = had(&served.start().1).await.expect_err("no PDP-11 is here");
     assert!(failure.reason.contains("linux/pdp11"), "{failure}");
 }
+
+#[tokio::test]
+async fn an_image_that_does_not_come_is_given_up_and_holds_up_no_other() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("it is bound");
+    let state = tempfile::tempdir().expect("a folder");
+    let settings = config::Images {
+        pull_max: Duration::from_secs(5),
+        ..config::Images::default()
+    };
+    let blobs = Arc::new(adapter_kit::MemoryBlobs::default());
+    let images = Images::open(state.path(), settings, blobs).expect("it opens");
+    let stuck = Place::parse(&format!("{address}/x:1")).expect("it is a reference");
+    let (served, _) = image(manifest::architecture());
+    let fine = Place::parse(&served.start().1).expect("it is a reference");
+    let (mut stuck, fine) = (
+        Box::pin(images.root(&stuck, None)),
+        images.root(&fine, None),
+    );
+    tokio::select! {
+        biased;
+        _ = &mut stuck => panic!("the silent registry was not waited for"),
+        root = fine => drop(root.expect("it is had meanwhile")),
+    }
+    let failure = stuck.await.expect_err("nothing comes");
+    assert!(failure.reason.contains("within 5s"), "{failure}");
+}

@@ -141,7 +141,8 @@ async fn functions_run_on_images_from_a_registry_a_layout_and_archives() {
     skopeo(&[&format!("oci:{layout}:one"), &format!("docker://{url}")]);
 
     // From the registry, with a dependency layer that the image's own pip installs.
-    let node = node();
+    let folders = vec![folder.path().to_owned()];
+    let node = node_with(|config| config.images.folders = folders);
     let pulled = base(&node, &url).await;
     let root = root_of(&pulled, &url);
     let output = node.once(on(&root, "look", LOOK), Value::Null).await.output;

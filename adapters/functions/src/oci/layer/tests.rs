@@ -169,3 +169,17 @@ fn a_layer_that_grows_beyond_the_bound_is_stopped() {
     let failure = unpacked(&small, &bare, 1 << 19).expect_err("it is too much");
     assert!(failure.reason.contains("which is the limit"), "{failure}");
 }
+
+#[test]
+fn an_entry_that_describes_another_at_length_is_refused_unread() {
+    for kind in [
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+        EntryType::XHeader,
+    ] {
+        let long = "x".repeat(70_000);
+        let bare = archive(&[("a", kind, 0, "", &long), file("b", 0o644, "")]);
+        let failure = unpacked(&bare, &bare, 1 << 20).expect_err("it is too long");
+        assert!(failure.reason.contains("64 KiB"), "{failure}");
+    }
+}

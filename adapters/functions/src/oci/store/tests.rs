@@ -139,3 +139,23 @@ fn what_was_begun_and_not_finished_is_gone_at_the_next_start() {
     Store::open(folder.path()).expect("it opens");
     assert!(!begun.exists());
 }
+
+#[test]
+fn a_layer_that_is_here_is_given_to_those_alone_who_have_it() {
+    let (folder, store, note, _) = store();
+    let (mine, other) = (folder.path().join("blob"), folder.path().join("other"));
+    fs::write(&other, [0; 1024]).expect("it is written");
+    let diff_id = &note.layers[0];
+    assert!(store.keep_layer(&mine, diff_id, 1 << 20).is_ok());
+    assert!(store.keep_layer(&other, diff_id, 1 << 20).is_err());
+}
+
+#[test]
+fn layers_of_an_image_that_is_being_made_are_not_removed() {
+    let (_folder, store, note, _) = store();
+    let store = Arc::new(store);
+    let pin = store.pin(&note.layers);
+    assert_eq!(store.sweep(&|_| false, Duration::ZERO), Ok(0));
+    drop(pin);
+    assert_eq!(store.sweep(&|_| false, Duration::ZERO), Ok(1));
+}
