@@ -1,4 +1,5 @@
-//! Measures a component through the sandbox: `measure COMPONENT.wasm PAYLOAD [CALLS]`.
+//! Measures a component through the sandbox: `measure COMPONENT PAYLOAD [CALLS]`,
+//! the component being binary or text.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -24,9 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     arguments.resize(3, "1000".into());
     let [component, payload, calls] = &arguments[..] else {
-        return Err("measure COMPONENT.wasm PAYLOAD [CALLS]".into());
+        return Err("measure COMPONENT PAYLOAD [CALLS]".into());
     };
     let bytes = std::fs::read(component)?;
+    let bytes = wat::parse_bytes(&bytes)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(measure(
         &bytes,

@@ -33,11 +33,14 @@ fn component(folder: &Path) -> Option<Vec<u8>> {
             return None;
         }
     }
+    let app = own.join("tests/python/app.py");
+    // Python leaves what it compiles beside its sources.
+    std::fs::copy(app, folder.join("app.py")).expect("it is copied");
     let built = Command::new(venv.join("bin/componentize-py"))
         .arg("-d")
         .arg(wit)
         .args(["-w", "function", "componentize", "-p"])
-        .arg(own.join("tests/python"))
+        .arg(folder)
         .args(["app", "-o"])
         .arg(&out)
         .output()
