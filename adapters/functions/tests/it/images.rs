@@ -276,7 +276,10 @@ async fn a_build_with_the_code_of_an_image_has_no_settings_of_the_nodes_owner() 
     let folder = tempfile::tempdir().expect("a folder");
     let layout = layout(folder.path());
     let packs = hostile::packs();
-    let node = node_with(|config| config.packs = Some(packs.path().to_owned()));
+    let node = node_with(|config| {
+        config.packs = Some(packs.path().to_owned());
+        config.images.folders = vec![folder.path().to_owned()];
+    });
     let url = format!("oci:{}:one", layout.display());
     let (host, image) = (
         node.functions.base_image("script", "host").await,
