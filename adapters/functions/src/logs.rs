@@ -47,6 +47,11 @@ impl Capture {
         }
     }
 
+    /// Whether more was printed than is kept.
+    pub(crate) fn overflows(&self) -> bool {
+        self.dropped > 0
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if let Some(live) = &mut self.live {
             live.push(bytes);

@@ -32,6 +32,8 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 /// Reads of a pipe before the reply is looked at again: a worker that prints without end must
 /// not keep the deadline from being noticed.
 const DRAIN_CHUNKS: usize = 16;
+/// Between two looks at the output of a run that prints without measure.
+const OVERFLOW_PAUSE: Duration = Duration::from_millis(1);
 /// Enough to empty a pipe of any size that an ordinary user can set.
 const DRAIN_CHUNKS_LAST: usize = 64;
 /// Ids are whole numbers that every language's JSON reads exactly.
@@ -114,6 +116,15 @@ enum Event {
     Stdout,
     Stderr,
     Deadline,
+}
+
+/// Waits until there is output to be taken in. A run that prints more than is kept of it waits a
+/// little each time, so that taking it in leaves the processor to its neighbours.
+async fn printed(pipe: &Pipe, so_far: &Capture) {
+    if so_far.overflows() {
+        tokio::time::sleep(OVERFLOW_PAUSE).await;
+    }
+    pipe.readable().await;
 }
 
 impl Worker {
@@ -345,8 +356,8 @@ impl Worker {
             biased;
             () = self.channel.readable(), if !writing => Event::Channel,
             () = self.channel.writable(), if writing => Event::Writable,
-            () = self.stdout.readable() => Event::Stdout,
-            () = self.stderr.readable() => Event::Stderr,
+            () = printed(&self.stdout, &captured.stdout) => Event::Stdout,
+            () = printed(&self.stderr, &captured.stderr) => Event::Stderr,
             () = tokio::time::sleep_until(deadline) => Event::Deadline,
         };
         match event {
