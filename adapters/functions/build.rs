@@ -1,4 +1,5 @@
-//! Lists the language packs: every folder below `packs/`, with every file in it.
+//! Lists the language packs: every folder below `packs/`, with every file in it and those of its
+//! template.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,27 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", packs.display());
     let mut text = String::from("&[\n");
     for folder in sorted(&packs)?.into_iter().filter(|p| p.is_dir()) {
-        let _ = writeln!(text, "({:?}, &[", name(&folder));
-        for file in sorted(&folder)?.into_iter().filter(|p| p.is_file()) {
-            let _ = writeln!(text, "({:?}, include_bytes!({:?})),", name(&file), file);
+        let _ = write!(text, "({:?}, ", name(&folder));
+        files(&folder, &mut text)?;
+        let template = folder.join("template");
+        match template.is_dir() {
+            true => files(&template, &mut text)?,
+            false => text.push_str("&[], "),
         }
-        text.push_str("]),\n");
+        text.push_str("),\n");
     }
     text.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says it"));
     fs::write(out.join("packs.rs"), text)
+}
+
+fn files(folder: &Path, text: &mut String) -> io::Result<()> {
+    text.push_str("&[\n");
+    for file in sorted(folder)?.into_iter().filter(|p| p.is_file()) {
+        let _ = writeln!(text, "({:?}, include_bytes!({:?})),", name(&file), file);
+    }
+    text.push_str("], ");
+    Ok(())
 }
 
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {

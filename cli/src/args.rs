@@ -77,6 +77,9 @@ pub struct Global {
     /// Where NATS listens; 'none' uses the REST API only
     #[arg(long, global = true, env = "DISPATCH_NATS", value_name = "URL")]
     pub nats: Option<String>,
+    /// Folder with more language packs, to know their sources and templates
+    #[arg(long, global = true, env = "DISPATCH_PACKS", value_name = "FOLDER")]
+    pub packs: Option<PathBuf>,
     /// How to show data
     #[arg(short, long, global = true, value_enum)]
     pub output: Option<Format>,

@@ -3,5 +3,5 @@
 mod connect;
 mod rest;
 
-pub use connect::{Connection, LogLines, connect, read_credentials};
+pub use connect::{Connection, LogLines, add_packs, connect, read_credentials};
 pub use rest::RestClient;

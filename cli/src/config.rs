@@ -45,6 +45,9 @@ pub struct ClientConfig {
     /// A 0600 file with `{"username":…,"password":…}` for NATS.
     #[serde(rename = "nats-credentials", skip_serializing_if = "String::is_empty")]
     pub nats_credentials: String,
+    /// A folder with more language packs, of which the templates and the sources are known then.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub packs: String,
 }
 
 impl ClientConfig {

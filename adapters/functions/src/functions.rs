@@ -15,7 +15,7 @@ use crate::compiled::Compiled;
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
 use crate::floor::{Floor, Need};
-use crate::language::{self, BaseImage, Language};
+use crate::language::{self, BaseImage, Language, add_packs};
 use crate::layers::{Layer, LayerSpec, Layers, write_whole};
 use crate::logs::KEPT_BYTES;
 use crate::oci::{Images, Place, Root};
@@ -87,7 +87,8 @@ impl Functions {
     pub fn start(config: Config) -> Result<Self, Error> {
         let launcher = Launcher::start(config.launcher.clone()).map_err(Error::Launcher)?;
         if let Some(folder) = &config.packs {
-            add_packs(folder)?;
+            let added = add_packs(folder).map_err(|reason| Error::Pack { reason })?;
+            tracing::info!(languages = ?added, "language packs added");
         }
         for missing in launcher.capabilities().unenforced() {
             let instead = (missing.limit == Limit::Memory).then(language::memory_bounds);
@@ -443,22 +444,6 @@ fn write_packs(folder: &std::path::Path) -> Result<(), Error> {
         std::fs::create_dir_all(&own).map_err(failed)?;
         for (name, bytes) in language.files() {
             write_whole(&own.join(name), bytes).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
-/// Adds every pack in a folder of this node's owner.
-fn add_packs(folder: &std::path::Path) -> Result<(), Error> {
-    let failed = |source| Error::State {
-        path: folder.to_owned(),
-        source,
-    };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            let added = Language::add(&path).map_err(|reason| Error::Pack { reason })?;
-            tracing::info!(language = added.label(), "language pack added");
         }
     }
     Ok(())

@@ -1,5 +1,9 @@
 //! Languages: handles to the packs that this node has.
 
+mod look;
+
+pub use look::add_packs;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -63,7 +67,10 @@ impl Language {
 
     /// Adds the pack in a folder to those of this process; it takes the place of one with the same
     /// label.
-    pub(crate) fn add(folder: &Path) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with the folder.
+    pub fn add(folder: &Path) -> Result<Self, String> {
         let pack: &'static Pack = Box::leak(Box::new(Pack::read(folder)?));
         let mut packs = PACKS.write().unwrap_or_else(PoisonError::into_inner);
         packs.retain(|known| known.label != pack.label);

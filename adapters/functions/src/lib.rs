@@ -49,7 +49,7 @@ pub use config::{Builds, Config, Images, Pools};
 pub use engine_model::spec::Isolation;
 pub use error::{Error, ErrorType, Failure, RunError};
 pub use functions::{Functions, Stats};
-pub use language::{BaseImage, Language};
+pub use language::{BaseImage, Language, add_packs};
 pub use layers::{Layer, LayerSpec, SystemPackage};
 pub use logs::Logs;
 pub use oci::Root;

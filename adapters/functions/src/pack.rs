@@ -14,22 +14,33 @@ const MANIFEST: &str = "pack.yaml";
 /// A worker and a builder are scripts; what is larger is no pack.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Every folder below `packs/`: its name, and its files by name.
-type Embedded = &'static [(&'static str, &'static [(&'static str, &'static [u8])])];
+/// What a function can be begun with, in a pack's folder.
+const TEMPLATE: &str = "template";
+
+/// Files by name.
+type Files = Vec<(String, Cow<'static, [u8]>)>;
+
+type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
+
+/// Every folder below `packs/`: its name, its files by name, and those of its template.
+type Embedded = &'static [(&'static str, EmbeddedFiles, EmbeddedFiles)];
 const EMBEDDED: Embedded = include!(concat!(env!("OUT_DIR"), "/packs.rs"));
 
-/// A pack: its label, its manifest, and all of its files.
+/// A pack: its label, its manifest, all of its files, and those of its template.
 #[derive(Debug)]
 pub(crate) struct Pack {
     pub(crate) label: String,
     pub(crate) manifest: Manifest,
-    pub(crate) files: Vec<(String, Cow<'static, [u8]>)>,
+    pub(crate) files: Files,
+    pub(crate) template: Files,
 }
 
 /// What a pack says of its language.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Manifest {
+    /// What a person calls the language; its label, unless said.
+    pub(crate) about: Option<String>,
     /// Other labels of base images that mean this language.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
@@ -89,6 +100,8 @@ pub(crate) struct Prepare {
 pub(crate) struct SourceRule {
     /// How their names end; none means that every file is one.
     pub(crate) suffixes: Vec<String>,
+    /// How the names of those end that are recognised by them; the same, unless said.
+    pub(crate) known: Option<Vec<String>>,
     /// The name of a single file that was given none.
     pub(crate) name: String,
     /// How much all the files of one function may be.
@@ -135,6 +148,9 @@ pub(crate) struct LayerMount {
 pub(crate) struct Build {
     /// What people call the manifest.
     pub(crate) manifest: String,
+    /// What is found in a manifest that names any dependency, as a regular expression; every one
+    /// does that is not empty, unless said.
+    pub(crate) depends: Option<String>,
     /// Runs in the build sandbox.
     pub(crate) command: Vec<String>,
     /// Programs of this node that it can use, each found as `$TOOL_<NAME>`.
@@ -167,12 +183,15 @@ pub(crate) struct Tool {
 impl Pack {
     /// The packs that are part of this program.
     pub(crate) fn embedded() -> Vec<Self> {
-        let packs = EMBEDDED.iter().map(|(label, files)| {
-            let files = files
-                .iter()
+        let owned = |files: EmbeddedFiles| {
+            let files = files.iter();
+            files
                 .map(|(name, bytes)| ((*name).to_owned(), Cow::Borrowed(*bytes)))
-                .collect();
-            Self::new((*label).to_owned(), files).expect("the tests read every embedded pack")
+                .collect()
+        };
+        let packs = EMBEDDED.iter().map(|(label, files, template)| {
+            Self::new((*label).to_owned(), owned(files), owned(template))
+                .expect("the tests read every embedded pack")
         });
         packs.collect()
     }
@@ -182,24 +201,16 @@ impl Pack {
         let failed = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let label = folder.file_name().and_then(|name| name.to_str());
         let label = label.ok_or_else(|| failed(folder, &"its name is no label"))?;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder).map_err(|e| failed(folder, &e))? {
-            let path = entry.map_err(|e| failed(folder, &e))?.path();
-            let metadata = fs::metadata(&path).map_err(|e| failed(&path, &e))?;
-            let name = path.file_name().and_then(|name| name.to_str());
-            let Some(name) = name.filter(|_| metadata.is_file()) else {
-                continue;
-            };
-            if metadata.len() > FILE_BYTES_MAX {
-                return Err(failed(&path, &"too large for a part of a pack"));
-            }
-            let bytes = fs::read(&path).map_err(|e| failed(&path, &e))?;
-            files.push((name.to_owned(), Cow::Owned(bytes)));
-        }
-        Self::new(label.to_owned(), files).map_err(|e| failed(folder, &e))
+        let files = read_files(folder)?;
+        let template = folder.join(TEMPLATE);
+        let template = match template.is_dir() {
+            true => read_files(&template)?,
+            false => Files::new(),
+        };
+        Self::new(label.to_owned(), files, template).map_err(|e| failed(folder, &e))
     }
 
-    fn new(label: String, files: Vec<(String, Cow<'static, [u8]>)>) -> Result<Self, String> {
+    fn new(label: String, files: Files, template: Files) -> Result<Self, String> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if label.is_empty() || !label.chars().all(plain) {
             return Err(format!("{label:?} is no label"));
@@ -223,12 +234,37 @@ impl Pack {
         if commands.any(Vec::is_empty) {
             return Err("a command is empty".to_owned());
         }
+        if let Some(depends) = manifest.build.as_ref().and_then(|b| b.depends.as_ref()) {
+            regex::Regex::new(depends).map_err(|e| format!("build.depends: {e}"))?;
+        }
         Ok(Self {
             label,
             manifest,
             files,
+            template,
         })
     }
+}
+
+/// The files right in a folder, by name.
+fn read_files(folder: &Path) -> Result<Files, String> {
+    let failed = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let mut files = Files::new();
+    for entry in fs::read_dir(folder).map_err(|e| failed(folder, &e))? {
+        let path = entry.map_err(|e| failed(folder, &e))?.path();
+        let metadata = fs::metadata(&path).map_err(|e| failed(&path, &e))?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(name) = name.filter(|_| metadata.is_file()) else {
+            continue;
+        };
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(failed(&path, &"too large for a part of a pack"));
+        }
+        let bytes = fs::read(&path).map_err(|e| failed(&path, &e))?;
+        files.push((name.to_owned(), Cow::Owned(bytes)));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Puts values in the place of `{names}`.

@@ -200,24 +200,27 @@ fn is_word(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// What a source file's module is called, if it is a source file.
+pub(crate) fn module(rule: &SourceRule, path: &str) -> Option<String> {
+    let mut endings = rule.suffixes.iter();
+    let stem = match rule.suffixes.is_empty() {
+        true => Some(path),
+        false => endings.find_map(|end| path.strip_suffix(end.as_str())),
+    };
+    stem.map(|stem| stem.replace('/', "."))
+}
+
 /// The one source file that there is: its path, and the name of its module.
 fn only_source(
     rule: &SourceRule,
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Result<(String, String), Failure> {
-    let module = |name: &str| {
-        if rule.suffixes.is_empty() {
-            return Some(name.to_owned());
-        }
-        let mut endings = rule.suffixes.iter();
-        endings.find_map(|end| name.strip_suffix(end.as_str()).map(str::to_owned))
-    };
     let sources: Vec<_> = files
         .keys()
-        .filter_map(|name| Some((name, module(name)?)))
+        .filter_map(|name| Some((name, module(rule, name)?)))
         .collect();
     match &sources[..] {
-        [(path, module)] => Ok(((*path).clone(), module.replace('/', "."))),
+        [(path, module)] => Ok(((*path).clone(), module.clone())),
         _ => Err(Failure::of(
             "Exactly 1 source file needed when HANDLER is empty",
         )),

@@ -69,7 +69,7 @@ pub enum CreateOne {
         name: String,
         /// The base image
         base_image: String,
-        /// The language's own manifest: requirements.txt or package.json
+        /// The language's own manifest: requirements.txt, package.json and so on
         #[arg(long, value_name = "FILE")]
         runtime_deps: Option<PathBuf>,
         /// Packages of the operating system: {"packages":[{"name":…,"version":…}]}

@@ -32,7 +32,7 @@ pub struct Test {
 #[command(
     after_help = "EXAMPLES:\n  dispatch dev hello.py --input '{\"name\":\"Jon\"}'\n  dispatch dev \
     ./report --image python3 --handler report.handle --service azure-pg --input @input.json \
-    --rm\n\nA requirements.txt, package.json, pom.xml or requirements.psd1 in the directory makes \
+    --rm\n\nThe language's own list of dependencies (such as a requirements.txt) in the directory makes \
     an image of its own, NAME-deps. Ctrl-C ends it; the function stays, unless --rm was said."
 )]
 pub struct Dev {

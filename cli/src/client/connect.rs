@@ -47,11 +47,7 @@ pub struct Connection {
 /// # Errors
 /// When neither NATS nor REST can be reached, with what to do about it.
 pub async fn connect(global: &Global) -> Result<Connection> {
-    let path = match &global.config {
-        Some(path) => path.clone(),
-        None => home()?.join("config.json"),
-    };
-    let mut config = ClientConfig::read(&path)?;
+    let (path, mut config) = read(global)?;
     overlay(&mut config, global);
     let org = match config.organization.as_str() {
         "" => "dispatch",
@@ -85,6 +81,33 @@ pub async fn connect(global: &Global) -> Result<Connection> {
         nats: None,
         public_key: OnceCell::new(),
     })
+}
+
+/// Adds the language packs that the flags, the environment or the configuration file name, so
+/// that their sources and templates are known.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn add_packs(global: &Global) -> Result<()> {
+    let (path, config) = read(global)?;
+    let folder = match (&global.packs, config.packs.as_str()) {
+        (Some(folder), _) => folder.clone(),
+        (None, "") => return Ok(()),
+        (None, folder) => beside(&path, folder),
+    };
+    let added = adapter_functions::add_packs(&folder);
+    added
+        .map(drop)
+        .map_err(|reason| anyhow!("cannot read the language packs: {reason}"))
+}
+
+fn read(global: &Global) -> Result<(PathBuf, ClientConfig)> {
+    let path = match &global.config {
+        Some(path) => path.clone(),
+        None => home()?.join("config.json"),
+    };
+    let config = ClientConfig::read(&path)?;
+    Ok((path, config))
 }
 
 fn over_nats(org: OrgName, actor: Actor, client: Arc<Client>) -> Connection {

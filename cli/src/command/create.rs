@@ -30,7 +30,7 @@ pub(super) async fn run(connection: &Connection, global: &Global, create: Create
         };
         return batch::apply(connection, global, batch, batch::Wish::Create).await;
     };
-    let (kind, fields, common) = document(connection, one).await?;
+    let (kind, fields, common) = document(connection, global, one).await?;
     make(connection, global, kind, fields, &common).await
 }
 
@@ -90,6 +90,7 @@ fn created(kind: Kind) -> &'static str {
 /// The document of one resource, as a file would hold it.
 async fn document(
     connection: &Connection,
+    global: &Global,
     one: CreateOne,
 ) -> Result<(Kind, Map<String, Value>, Common)> {
     Ok(match one {
@@ -128,7 +129,7 @@ async fn document(
             from_template,
         }) => {
             if let Some(template) = from_template {
-                template::lay_out(connection, &template, &mut function).await?;
+                template::lay_out(connection, global, &template, &mut function).await?;
             }
             self::function(connection, function).await?
         }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::report;
 use crate::args::{Dev, Global};
-use crate::client::Connection;
+use crate::client::{Connection, add_packs};
 use crate::exit::Exit;
 use crate::output::{json as pretty, note, print};
 use crate::server::asked_to_end;
@@ -40,6 +40,7 @@ enum Event {
 
 /// Serves until Ctrl-C.
 pub(super) async fn run(connection: &Connection, global: &Global, dev: Dev) -> Result<Exit> {
+    add_packs(global)?;
     let mut end = pin!(asked_to_end());
     // Before the sources are read, so that no change is missed.
     let mut watch = Watch::on(&dev.path)?;

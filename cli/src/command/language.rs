@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use adapter_functions::Language;
 use adapter_kit::ClientError;
 use anyhow::{Context, Result};
 use engine_model::{Code, Command, Kind, Name, Seq};
@@ -12,64 +13,16 @@ use super::{batch, services};
 use crate::client::Connection;
 use crate::output::note;
 
-/// How a language's sources look.
-struct Look {
-    language: &'static str,
-    suffixes: &'static [&'static str],
-    manifest: Option<&'static str>,
-    /// The handler in a file of this stem and this name.
-    handler: fn(&str, &str) -> String,
-}
-
-const LOOKS: &[Look] = &[
-    Look {
-        language: "python3",
-        suffixes: &["py"],
-        manifest: Some("requirements.txt"),
-        handler: |stem, _| format!("{stem}.handle"),
-    },
-    Look {
-        language: "nodejs",
-        suffixes: &["js", "mjs", "cjs"],
-        manifest: Some("package.json"),
-        handler: |_, name| format!("./{name}"),
-    },
-    Look {
-        language: "java",
-        suffixes: &["java"],
-        manifest: Some("pom.xml"),
-        handler: |stem, _| stem.to_owned(),
-    },
-    Look {
-        language: "powershell",
-        suffixes: &["ps1"],
-        manifest: Some("requirements.psd1"),
-        handler: |_, name| format!("./{name}::handle"),
-    },
-    Look {
-        language: "binary",
-        suffixes: &["sh"],
-        manifest: None,
-        handler: |_, name| format!("./{name}"),
-    },
-    Look {
-        language: "wasm",
-        suffixes: &["wasm"],
-        manifest: None,
-        handler: |_, name| format!("./{name}"),
-    },
-];
-
 /// Names of files that are the one to call when there are several.
 const ENTRIES: [&str; 5] = ["handler", "Handler", "main", "index", "function"];
 
 /// What a source seems to be.
 pub(super) struct Guess {
     /// Its language, as base images label it.
-    pub(super) language: Option<&'static str>,
+    pub(super) language: Option<Language>,
     /// What to call, in a directory; a single file needs no handler.
     pub(super) handler: Option<String>,
-    /// The name and the text of the language's own list of dependencies.
+    /// The name and the text of the language's own list of dependencies, if it names any.
     pub(super) manifest: Option<(&'static str, String)>,
 }
 
@@ -80,77 +33,57 @@ pub(super) struct Guess {
 pub(super) fn guess(path: &Path) -> Result<Guess> {
     let unreadable = || format!("cannot read {}", path.display());
     if fs::metadata(path).with_context(unreadable)?.is_file() {
+        let name = path.file_name().and_then(|name| name.to_str());
         return Ok(Guess {
-            language: look_of(path).map(|look| look.language),
+            language: name.and_then(Language::of_file),
             handler: None,
             manifest: None,
         });
     }
     let mut sources = Vec::new();
     for entry in fs::read_dir(path).with_context(unreadable)? {
-        let file = entry?.path();
-        if file.is_file()
-            && let Some(look) = look_of(&file)
+        let entry = entry?;
+        if let (true, Ok(name)) = (entry.path().is_file(), entry.file_name().into_string())
+            && Language::of_file(&name).is_some()
         {
-            sources.push((file, look));
+            sources.push(name);
         }
     }
-    sources.sort_by(|one, other| one.0.cmp(&other.0));
-    let stem = |file: &Path| {
-        file.file_stem()
-            .and_then(|stem| stem.to_str().map(String::from))
-    };
-    let entry = match &sources[..] {
-        [one] => Some(one),
-        several => ENTRIES.iter().find_map(|entry| {
-            several
-                .iter()
-                .find(|(file, _)| stem(file).as_deref() == Some(entry))
-        }),
-    };
-    let look = entry.or(sources.first()).map(|(_, look)| *look);
-    let handler = entry.and_then(|(file, look)| {
-        let name = file.file_name()?.to_str()?;
-        Some((look.handler)(&stem(file)?, name))
-    });
-    let manifest = look.and_then(|look| {
-        let name = look.manifest?;
+    sources.sort();
+    let first = sources.first().cloned();
+    let entry = entry(sources);
+    let language = entry.as_deref().or(first.as_deref());
+    let language = language.and_then(Language::of_file);
+    let handler = entry.zip(language);
+    let handler = handler.map(|(entry, language)| language.handler_in(&entry));
+    let manifest = language.and_then(|language| {
+        let name = language.dependencies()?;
         let text = fs::read_to_string(path.join(name)).ok()?;
-        Some((name, text))
+        language.depends(&text).then_some((name, text))
     });
     Ok(Guess {
-        language: look.map(|look| look.language),
+        language,
         handler,
         manifest,
     })
 }
 
-fn look_of(file: &Path) -> Option<&'static Look> {
-    let suffix = file.extension()?.to_str()?;
-    LOOKS.iter().find(|look| look.suffixes.contains(&suffix))
-}
-
-/// Whether a list of dependencies names any.
-pub(super) fn depends(manifest: &str, text: &str) -> bool {
-    match manifest {
-        "package.json" => {
-            let read = serde_json::from_str::<Value>(text);
-            // What cannot be read is for the language's own tool to say.
-            read.map_or(true, |read| {
-                let some = |field: &str| read[field].as_object().is_some_and(|all| !all.is_empty());
-                some("dependencies") || some("overrides")
-            })
-        }
-        "pom.xml" => text.contains("<dependency>"),
-        _ => text.lines().any(|line| {
-            let line: String = line.split_whitespace().collect();
-            !line.is_empty() && !line.starts_with('#') && line != "@{}"
-        }),
+/// Of these source files, the one to call, if that can be told.
+pub(super) fn entry(mut sources: Vec<String>) -> Option<String> {
+    if let [_] = &sources[..] {
+        return sources.pop();
     }
+    let stem = |name: &str| Path::new(name).file_stem().map(ToOwned::to_owned);
+    let entry = ENTRIES.iter().find_map(|entry| {
+        let named = |name: &&String| stem(name).is_some_and(|stem| stem == *entry);
+        sources.iter().find(named)
+    });
+    entry.cloned()
 }
 
 /// The image without dependencies of a language, which is made if it is not there.
-pub(super) async fn image(connection: &Connection, language: &str) -> Result<String> {
+pub(super) async fn image(connection: &Connection, language: Language) -> Result<String> {
+    let language = language.label();
     if present(connection, Kind::Image, language).await?.is_some() {
         return Ok(language.to_owned());
     }
@@ -192,23 +125,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_comments_names_no_dependencies() {
-        for (file, none, some) in [
-            ("requirements.txt", "# x==1\n\n", "# x\nx==1\n"),
-            (
-                "package.json",
-                "{\"dependencies\": {}}",
-                "{\"dependencies\": {\"x\": \"1\"}}",
-            ),
-            ("pom.xml", "<dependencies/>", "<dependency>"),
-            ("requirements.psd1", "# x\n@{ }\n", "@{ x = '1' }"),
-        ] {
-            assert!(!depends(file, none), "{file}");
-            assert!(depends(file, some), "{file}");
-        }
-    }
-
-    #[test]
     fn of_several_sources_the_one_that_is_named_as_an_entry_is_called() {
         let dir = tempfile::tempdir().unwrap();
         for (file, text) in [
@@ -224,6 +140,7 @@ mod tests {
         fs::remove_file(dir.path().join("main.py")).unwrap();
         fs::write(dir.path().join("other.py"), "").unwrap();
         let seen = guess(dir.path()).unwrap();
-        assert_eq!((seen.language, seen.handler), (Some("python3"), None));
+        let python = Language::parse("python3");
+        assert_eq!((seen.language, seen.handler), (python, None));
     }
 }

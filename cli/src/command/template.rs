@@ -1,112 +1,125 @@
-//! What a function can be begun from: a folder of `cli/templates` for each language.
+//! What a function can be begun from: the template in the folder of each language's pack.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use adapter_functions::Language;
 use anyhow::{Context, Result, bail, ensure};
 use engine_model::Name;
 use serde_json::{Value, json};
 
 use super::language;
 use crate::args::{FunctionWords, Global};
-use crate::client::Connection;
+use crate::client::{Connection, add_packs};
 use crate::exit::Exit;
 use crate::output::{Format, note, print_data, print_table};
 
+/// The page that comes with every template that has none of its own.
+const README: &str = include_str!("template.md");
+
 /// A starter.
 struct Template {
+    language: Language,
+    /// The source file to begin with, and what is called in it.
+    source: String,
+    handler: String,
+}
+
+/// Those of all languages that have one, by name.
+fn all() -> Vec<Template> {
+    Language::all()
+        .into_iter()
+        .filter_map(Template::of)
+        .collect()
+}
+
+impl Template {
+    fn of(language: Language) -> Option<Self> {
+        let names = language.template().map(|(name, _)| name.to_owned());
+        let own = |name: &String| Language::of_file(name) == Some(language);
+        let source = language::entry(names.filter(own).collect())?;
+        Some(Self {
+            language,
+            handler: language.handler_in(&source),
+            source,
+        })
+    }
+
     /// The language, as base images label it.
-    name: &'static str,
-    about: &'static str,
-    source: (&'static str, &'static str),
-    handler: &'static str,
-    /// The language's own list of dependencies, if it has one.
-    manifest: Option<(&'static str, &'static str)>,
-    input: &'static str,
+    fn name(&self) -> &'static str {
+        self.language.label()
+    }
+
+    fn about(&self) -> String {
+        match self.manifest() {
+            Some(manifest) => format!("{}, with a {manifest}", self.language.about()),
+            None => self.language.about().to_owned(),
+        }
+    }
+
+    /// The language's own list of dependencies, if there is one to begin with.
+    fn manifest(&self) -> Option<&'static str> {
+        let manifest = self.language.dependencies()?;
+        let mut files = self.language.template();
+        files.any(|(name, _)| name == manifest).then_some(manifest)
+    }
+
+    /// All its files, filled in.
+    fn files(&self, name: &str) -> BTreeMap<&'static str, Vec<u8>> {
+        let manifest = self.manifest();
+        let row = manifest.map(|file| format!("| `{file}` | what it depends on |\n"));
+        let pairs = [
+            ("{{name}}", name),
+            ("{{template}}", self.name()),
+            ("{{source}}", &self.source),
+            ("{{handler}}", &self.handler),
+            ("{{manifest}}", row.as_deref().unwrap_or_default()),
+        ];
+        let fill = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) => pairs
+                .iter()
+                .fold(text.to_owned(), |text, (mark, value)| {
+                    text.replace(mark, value)
+                })
+                .into_bytes(),
+            Err(_) => bytes.to_owned(),
+        };
+        let readme = [("README.md", README.as_bytes())];
+        let all = readme.into_iter().chain(self.language.template());
+        all.map(|(name, bytes)| (name, fill(bytes))).collect()
+    }
 }
-
-/// The files of a folder below `cli/templates`.
-macro_rules! file {
-    ($folder:literal, $name:literal) => {
-        (
-            $name,
-            include_str!(concat!("../../templates/", $folder, "/", $name)),
-        )
-    };
-}
-
-const README: &str = include_str!("../../templates/README.md");
-
-const TEMPLATES: &[Template] = &[
-    Template {
-        name: "python3",
-        about: "Python, with a requirements.txt",
-        source: file!("python3", "handler.py"),
-        handler: "handler.handle",
-        manifest: Some(file!("python3", "requirements.txt")),
-        input: file!("python3", "input.json").1,
-    },
-    Template {
-        name: "nodejs",
-        about: "JavaScript for Node, with a package.json",
-        source: file!("nodejs", "handler.js"),
-        handler: "./handler.js",
-        manifest: Some(file!("nodejs", "package.json")),
-        input: file!("nodejs", "input.json").1,
-    },
-    Template {
-        name: "java",
-        about: "Java, with a pom.xml",
-        source: file!("java", "Handler.java"),
-        handler: "Handler",
-        manifest: Some(file!("java", "pom.xml")),
-        input: file!("java", "input.json").1,
-    },
-    Template {
-        name: "powershell",
-        about: "PowerShell, with a requirements.psd1",
-        source: file!("powershell", "handler.ps1"),
-        handler: "./handler.ps1::handle",
-        manifest: Some(file!("powershell", "requirements.psd1")),
-        input: file!("powershell", "input.json").1,
-    },
-    Template {
-        name: "binary",
-        about: "any executable, begun as a shell script",
-        source: file!("binary", "handler.sh"),
-        handler: "./handler.sh",
-        manifest: None,
-        input: file!("binary", "input.json").1,
-    },
-];
 
 /// Shows the templates.
 pub(super) fn list(global: &Global) -> Result<Exit> {
+    add_packs(global)?;
+    let names = |template: &Template| -> Vec<&str> { template.files("NAME").into_keys().collect() };
     if global.format() != Format::Table {
-        let all = TEMPLATES.iter().map(|template| {
+        let document = |template: &Template| {
             json!({
-                "name": template.name,
-                "about": template.about,
+                "name": template.name(),
+                "about": template.about(),
                 "handler": template.handler,
-                "files": files(template, "NAME").map(|(name, _)| name).collect::<Vec<_>>(),
+                "files": names(template),
             })
-        });
-        print_data(global.format(), &Value::Array(all.collect()))?;
+        };
+        let all = all().iter().map(document).collect();
+        print_data(global.format(), &Value::Array(all))?;
         return Ok(Exit::Done);
     }
     let row = |template: &Template| {
-        let files: Vec<String> = files(template, "NAME").map(|(name, _)| name).collect();
         vec![
-            template.name.to_owned(),
-            template.about.to_owned(),
-            files.join(" "),
+            template.name().to_owned(),
+            template.about(),
+            names(template).join(" "),
         ]
     };
     print_table(
         &["Template", "For", "Files"],
-        TEMPLATES.iter().map(row).collect(),
+        all().iter().map(row).collect(),
     )?;
     Ok(Exit::Done)
 }
@@ -114,11 +127,14 @@ pub(super) fn list(global: &Global) -> Result<Exit> {
 /// Writes a template's files, and puts into `function` what makes a function of them.
 pub(super) async fn lay_out(
     connection: &Connection,
+    global: &Global,
     template: &str,
     function: &mut FunctionWords,
 ) -> Result<()> {
-    let Some(template) = TEMPLATES.iter().find(|known| known.name == template) else {
-        let all: Vec<&str> = TEMPLATES.iter().map(|template| template.name).collect();
+    add_packs(global)?;
+    let known = all();
+    let Some(template) = known.iter().find(|known| known.name() == template) else {
+        let all: Vec<&str> = known.iter().map(Template::name).collect();
         bail!(
             "there is no template '{template}'; there are {}",
             all.join(", ")
@@ -139,9 +155,9 @@ pub(super) async fn lay_out(
     write(template, &name, &path)?;
     note(&format!("Wrote {}", path.display()));
     let flags = &mut function.flags;
-    flags.handler = Some(template.handler.to_owned());
+    flags.handler = Some(template.handler.clone());
     if flags.image.is_none() {
-        flags.image = Some(language::image(connection, template.name).await?);
+        flags.image = Some(language::image(connection, template.language).await?);
     }
     function.words = vec![name, path.display().to_string()];
     Ok(())
@@ -155,45 +171,18 @@ fn write(template: &Template, name: &str, path: &Path) -> Result<()> {
         path.display()
     );
     fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-    for (file, text) in files(template, name) {
+    for (file, bytes) in template.files(name) {
         let file = path.join(file);
-        let runs = text.starts_with("#!");
+        let runs = bytes.starts_with(b"#!");
         fs::File::options()
             .write(true)
             .create_new(true)
             .mode(if runs { 0o777 } else { 0o666 })
             .open(&file)
-            .and_then(|mut out| out.write_all(text.as_bytes()))
+            .and_then(|mut out| out.write_all(&bytes))
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
-}
-
-/// All files of a template, filled in.
-fn files(template: &Template, name: &str) -> impl Iterator<Item = (String, String)> {
-    let manifest = template
-        .manifest
-        .map(|(file, _)| format!("| `{file}` | what it depends on |\n"));
-    let pairs = [
-        ("{{name}}", name.to_owned()),
-        ("{{template}}", template.name.to_owned()),
-        ("{{source}}", template.source.0.to_owned()),
-        ("{{handler}}", template.handler.to_owned()),
-        ("{{manifest}}", manifest.unwrap_or_default()),
-    ];
-    let fill = move |text: &str| {
-        let fill = |text: String, (mark, value): &(&str, String)| text.replace(mark, value);
-        pairs.iter().fold(text.to_owned(), fill)
-    };
-    let all = [
-        Some(template.source),
-        template.manifest,
-        Some(("input.json", template.input)),
-        Some(("README.md", README)),
-    ];
-    let filled = |(file, text): (&str, &str)| (file.to_owned(), fill(text));
-    let all: Vec<_> = all.into_iter().flatten().map(filled).collect();
-    all.into_iter()
 }
 
 #[cfg(test)]
@@ -203,14 +192,18 @@ mod tests {
     #[test]
     fn a_template_is_written_whole_and_never_over_something() {
         let dir = tempfile::tempdir().unwrap();
-        for template in TEMPLATES {
-            let path = dir.path().join(template.name);
+        for template in &all() {
+            let path = dir.path().join(template.name());
             write(template, "hello", &path).unwrap();
             let readme = fs::read_to_string(path.join("README.md")).unwrap();
             assert!(readme.starts_with("# hello\n"), "{readme}");
-            for (file, _) in files(template, "hello") {
-                let text = fs::read_to_string(path.join(&file)).unwrap();
-                assert!(!text.contains("{{"), "{file} of {}: {text}", template.name);
+            for file in template.files("hello").keys() {
+                let text = fs::read_to_string(path.join(file)).unwrap();
+                assert!(
+                    !text.contains("{{"),
+                    "{file} of {}: {text}",
+                    template.name()
+                );
             }
             fs::write(path.join("README.md"), "mine").unwrap();
             assert!(write(template, "hello", &path).is_err());
@@ -221,12 +214,12 @@ mod tests {
     #[test]
     fn a_template_is_recognised_by_its_own_source() {
         let dir = tempfile::tempdir().unwrap();
-        for template in TEMPLATES {
-            let path = dir.path().join(template.name);
+        for template in &all() {
+            let path = dir.path().join(template.name());
             write(template, "hello", &path).unwrap();
             let guess = language::guess(&path).unwrap();
-            assert_eq!(guess.language, Some(template.name));
-            assert_eq!(guess.handler.as_deref(), Some(template.handler));
+            assert_eq!(guess.language, Some(template.language));
+            assert_eq!(guess.handler.as_ref(), Some(&template.handler));
         }
     }
 }

@@ -107,6 +107,12 @@ pub(super) fn client_config(home: &Home, settings: &Settings) -> Result<ClientCo
             .display()
             .to_string(),
         nats_credentials: home.nats_user("client").display().to_string(),
+        packs: settings
+            .worker
+            .packs
+            .as_ref()
+            .map(|folder| folder.display().to_string())
+            .unwrap_or_default(),
         ..ClientConfig::default()
     })
 }

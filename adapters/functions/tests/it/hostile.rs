@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use adapter_functions::{Config, LayerSpec};
 use serde_json::Value;
 
+use crate::packs::pack;
 use crate::support::{Node, node_with, revision, until};
 
 const MANIFEST: &str = r#"
@@ -23,25 +24,9 @@ build:
   command: [/bin/sh, -c, '. "$MANIFEST"']
   variables: [CARGO_PKG_]
 "#;
-/// Answers every call with null.
-const WORKER: &str = r#"
-echo '{"ready":1,"version":"1"}' >&3
-while read -r line <&3; do
-    case $line in
-        '{"init"'*) echo '{"ready":1}' >&3 ;;
-        *) id=${line#*:}; echo "{\"ok\":${id%%,*},\"payload\":null}" >&3 ;;
-    esac
-done
-"#;
-
 /// A folder with the pack; its language is called `script`.
 pub(crate) fn packs() -> tempfile::TempDir {
-    let packs = tempfile::tempdir().expect("a folder");
-    let pack = packs.path().join("script");
-    fs::create_dir(&pack).expect("makes it");
-    fs::write(pack.join("pack.yaml"), MANIFEST).expect("writes");
-    fs::write(pack.join("worker.sh"), WORKER).expect("writes");
-    packs
+    pack("script", MANIFEST)
 }
 
 /// A node with the pack, and its state directory.

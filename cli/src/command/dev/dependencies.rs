@@ -43,8 +43,7 @@ impl Dependencies {
         plain: String,
         manifest: Option<&(&'static str, String)>,
     ) -> Result<String> {
-        let Some((file, text)) = manifest.filter(|(file, text)| language::depends(file, text))
-        else {
+        let Some((file, text)) = manifest else {
             return Ok(plain);
         };
         let image = language::present(connection, Kind::Image, &plain).await?;
