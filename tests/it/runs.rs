@@ -2,6 +2,7 @@
 
 mod again;
 mod cancelled;
+mod crowd;
 mod delayed;
 mod limited;
 mod named;

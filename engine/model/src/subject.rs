@@ -6,8 +6,12 @@ use crate::{Alarm, CommandId, Kind, Name, OrgName, ResourceKey, RunId};
 pub const COMMANDS: &str = "dispatch.cmd.>";
 /// All commits.
 pub const EVENTS: &str = "dispatch.evt.>";
-/// All run commands.
+/// All run commands, and all requests to end runs.
 pub const RUN_COMMANDS: &str = "dispatch.runcmd.>";
+/// All run commands.
+pub const RUN_REQUESTS: &str = "dispatch.runcmd.*.*.*";
+/// All requests to end runs.
+pub const RUN_CANCELS: &str = "dispatch.runcmd.*.*.*.cancel";
 /// All events of runs.
 pub const RUNS: &str = "dispatch.run.>";
 /// All schedules.
@@ -53,6 +57,12 @@ pub fn due(key: &ResourceKey, alarm: Alarm) -> String {
 #[must_use]
 pub fn run_command(org: &OrgName, function: &Name, run: RunId) -> String {
     format!("dispatch.runcmd.{org}.{function}.{run}")
+}
+
+/// `dispatch.runcmd.<org>.<function>.<run id>.cancel`
+#[must_use]
+pub fn run_cancel(org: &OrgName, function: &Name, run: RunId) -> String {
+    format!("{}.cancel", run_command(org, function, run))
 }
 
 /// `dispatch.run.<org>.<function>.<run id>`

@@ -133,6 +133,8 @@ impl Node {
             let work = runs::tidy::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "tidy", work);
             let work = runs::cancel::listen(bench.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "cancel signals", work);
+            let work = runs::cancel::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "cancels", work);
             tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));
         }

@@ -103,8 +103,7 @@ async fn handle(bench: &Bench, delivery: Delivery<Result<RunEnvelope, Unreadable
         Err(unreadable) => return refuse(bench, unreadable, ack.as_ref()).await,
     };
     let ended = if envelope.command.cancel {
-        let decided = cancel::decide(bench, &envelope).await;
-        tell_decided(bench, &envelope, decided, ack.as_ref()).await
+        cancel::take(bench, &envelope, ack.as_ref()).await
     } else {
         let ended = take(bench, &envelope, seq, deliveries, ack.as_ref()).await;
         tell(bench, &envelope, ended, ack.as_ref()).await
@@ -185,24 +184,6 @@ async fn tell(
         Ok(Ended::Again(wait)) => ack.again(wait).await,
         Err(error) => {
             warn!(run.id = %envelope.id, %error, "run comes again");
-            ack.again(AGAIN).await
-        }
-    }
-}
-
-async fn tell_decided(
-    bench: &Bench,
-    envelope: &RunEnvelope,
-    decided: Result<Result<Seq, Rejection>, Error>,
-    ack: &dyn Ack,
-) -> Result<(), Error> {
-    match decided {
-        Ok(decided) => {
-            answer(bench, envelope, decided).await?;
-            ack.ack().await
-        }
-        Err(error) => {
-            warn!(run.id = %envelope.id, %error, "request to end a run comes again");
             ack.again(AGAIN).await
         }
     }

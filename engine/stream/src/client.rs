@@ -373,7 +373,7 @@ impl Runs for Client {
             let kind = "dispatch.run.CancelRequested".into();
             request_headers(message, &text, kind, &actor.0, inbox.clone())
         };
-        let subject = subject::run_command(org, function, id);
+        let subject = subject::run_cancel(org, function, id);
         let body = json(&RunCommand::cancelling());
         let message = loop {
             let connection = self.connection();

@@ -145,14 +145,19 @@ fn read_run(
             "a run is asked for on dispatch.runcmd.<org>.<function>.<run id>, the id a UUID",
         )
     };
-    let (["dispatch", "runcmd", org, function, _], Some(id)) = (tokens, id) else {
+    let (["dispatch", "runcmd", org, function, _, rest @ ..], Some(id)) = (tokens, id) else {
         return Err(shape());
     };
     let name =
         |error: engine_model::InvalidName| Rejection::new(Code::InvalidName, error.to_string());
     let org = engine_model::OrgName::new(*org).map_err(name)?;
     let function = engine_model::Name::new(*function).map_err(name)?;
-    let command = body::<RunCommand>(message.body)?;
+    let command = match rest {
+        [] => body::<RunCommand>(message.body)?,
+        // The subject says all that there is to say.
+        ["cancel"] => RunCommand::cancelling(),
+        _ => return Err(shape()),
+    };
     Ok(RunEnvelope {
         id: command.run_id(id, &org, &function)?,
         org,

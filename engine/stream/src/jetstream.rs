@@ -282,10 +282,21 @@ impl Log for JetStream {
         let workers = Durable {
             stream: streams::RUNS,
             name: "workers",
-            filter: subject::RUN_COMMANDS,
+            filter: subject::RUN_REQUESTS,
         };
         Ok(Box::new(
             self.inbox(vec![workers], read::run_command).await?,
+        ))
+    }
+
+    async fn run_cancels(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
+        let cancels = Durable {
+            stream: streams::RUNS,
+            name: "cancels",
+            filter: subject::RUN_CANCELS,
+        };
+        Ok(Box::new(
+            self.inbox(vec![cancels], read::run_command).await?,
         ))
     }
 

@@ -221,6 +221,9 @@ pub trait Log: Send + Sync + 'static {
     /// Run commands, shared by the workers.
     async fn run_commands(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error>;
 
+    /// Requests to end runs, shared by the workers, which no run command stands before.
+    async fn run_cancels(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error>;
+
     /// Appends an event of a run, provided that the run's last position is `expected`. A repeat
     /// that is there already, as the last, is a success with its position.
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError>;

@@ -12,14 +12,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine_model::{
     Actor, Code, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunResult, Seq,
 };
-use engine_stream::{AppendError, Error};
+use engine_stream::{Ack, AppendError, Delivery, Error, Unreadable};
 use futures::StreamExt as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::call::failed;
-use super::{Bench, RECONNECT, append};
+use super::{AGAIN, Bench, RECONNECT, answer, append, refuse};
 use crate::clock::now;
+
+/// Requests to end runs that are decided at once. Each is a few messages, and needs no worker.
+const UNDERWAY_MAX: usize = 64;
 
 /// How often the request is decided anew when the run moves on meanwhile.
 const CLASHES_MAX: u32 = 16;
@@ -89,16 +93,73 @@ pub(crate) async fn listen(bench: Arc<Bench>, stop: CancellationToken) -> Result
     Ok(())
 }
 
+/// Takes requests to end runs until `stop`, however many runs this node has in hand.
+pub(crate) async fn work(bench: Arc<Bench>, stop: CancellationToken) -> Result<(), Error> {
+    let mut inbox = bench.log.run_cancels().await?;
+    let mut underway = JoinSet::new();
+    loop {
+        while underway.len() >= UNDERWAY_MAX {
+            underway.join_next().await;
+        }
+        let room = UNDERWAY_MAX - underway.len();
+        let pulled = tokio::select! {
+            pulled = inbox.pull(room) => pulled,
+            () = stop.cancelled() => break,
+        };
+        let deliveries = match pulled {
+            Ok(deliveries) => deliveries,
+            Err(Error::Unavailable(reason)) => {
+                warn!(%reason, "run stream unavailable");
+                tokio::time::sleep(RECONNECT).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for delivery in deliveries {
+            let bench = bench.clone();
+            underway.spawn(async move { handle(&bench, delivery).await });
+        }
+        while underway.try_join_next().is_some() {}
+    }
+    while underway.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn handle(bench: &Bench, delivery: Delivery<Result<RunEnvelope, Unreadable>>) {
+    let envelope = match delivery.item {
+        Ok(envelope) => envelope,
+        Err(unreadable) => return refuse(bench, unreadable, delivery.ack.as_ref()).await,
+    };
+    if let Err(error) = take(bench, &envelope, delivery.ack.as_ref()).await {
+        debug!(run.id = %envelope.id, %error, "request to end a run comes again");
+    }
+}
+
+/// Decides a request to end a run, and tells its sender.
+pub(super) async fn take(
+    bench: &Bench,
+    envelope: &RunEnvelope,
+    ack: &dyn Ack,
+) -> Result<(), Error> {
+    match decide(bench, envelope).await {
+        Ok(decided) => {
+            answer(bench, envelope, decided).await?;
+            ack.ack().await
+        }
+        Err(error) => {
+            warn!(run.id = %envelope.id, %error, "request to end a run comes again");
+            ack.again(AGAIN).await
+        }
+    }
+}
+
 /// How a run ends that someone asked to.
 pub(super) fn cancelled(by: &Actor) -> RunResult {
     failed(RunErrorKind::Cancelled, format!("cancelled by {}", by.0))
 }
 
 /// Decides a request to end a run: the position at which it is on record, or why not.
-pub(super) async fn decide(
-    bench: &Bench,
-    envelope: &RunEnvelope,
-) -> Result<Result<Seq, Rejection>, Error> {
+async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rejection>, Error> {
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
     for _ in 0..CLASHES_MAX {
         let last = bench.log.last_run_event(org, function, run).await?;

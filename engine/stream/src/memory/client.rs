@@ -95,7 +95,7 @@ impl Runs for Memory {
             (header::ACTOR, actor.0.as_str()),
             (header::REPLY_TO, inbox.as_str()),
         ];
-        let subject = subject::run_command(org, function, id);
+        let subject = subject::run_cancel(org, function, id);
         self.publish(&subject, &headers, &json(&RunCommand::cancelling()));
         let answer = heard(&mut answers, WITHIN).await?;
         match serde_json::from_slice(&answer) {

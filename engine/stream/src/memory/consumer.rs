@@ -25,7 +25,7 @@ pub(super) struct Consumer {
 pub(super) struct Source {
     pub(super) name: &'static str,
     pub(super) store: fn(&mut World) -> &mut Store,
-    pub(super) prefix: &'static str,
+    pub(super) takes: fn(&str) -> bool,
     /// Whether what is acknowledged is gone.
     pub(super) queue: bool,
 }
@@ -62,7 +62,7 @@ impl Source {
                 break;
             }
             consumer.seen = *seq;
-            if message.subject.starts_with(self.prefix) {
+            if (self.takes)(&message.subject) {
                 consumer.unended.insert(*seq, (now + ack_wait, 1));
                 taken.push((message.clone(), 1));
             }

@@ -214,7 +214,7 @@ impl Log for Memory {
         let source = Source {
             name: "decider",
             store: |world| &mut world.commands,
-            prefix: "",
+            takes: |_| true,
             queue: true,
         };
         Ok(self.inbox(vec![source], |message| Ok(message.read(decode::command))))
@@ -229,13 +229,13 @@ impl Log for Memory {
         let events = Source {
             name: events,
             store: |world| &mut world.events,
-            prefix: "",
+            takes: |_| true,
             queue: false,
         };
         let redo = Source {
             name: redo,
             store: |world| &mut world.redo,
-            prefix: "",
+            takes: |_| true,
             queue: false,
         };
         Ok(self.inbox(vec![events, redo], recorded))
@@ -256,7 +256,7 @@ impl Log for Memory {
         let source = Source {
             name: "alarms",
             store: |world| &mut world.timers,
-            prefix: "",
+            takes: |_| true,
             queue: true,
         };
         let read = |message: &Stored| {
@@ -333,7 +333,21 @@ impl Log for Memory {
         let source = Source {
             name: "workers",
             store: |world| &mut world.runs,
-            prefix: "dispatch.runcmd.",
+            takes: |subject| {
+                subject.starts_with("dispatch.runcmd.") && !subject.ends_with(".cancel")
+            },
+            queue: false,
+        };
+        Ok(self.inbox(vec![source], |message| Ok(message.read(decode::run))))
+    }
+
+    async fn run_cancels(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
+        let source = Source {
+            name: "cancels",
+            store: |world| &mut world.runs,
+            takes: |subject| {
+                subject.starts_with("dispatch.runcmd.") && subject.ends_with(".cancel")
+            },
             queue: false,
         };
         Ok(self.inbox(vec![source], |message| Ok(message.read(decode::run))))

@@ -26,7 +26,8 @@ pub use letters::{
     a_letter_buried_twice_is_one,
 };
 pub use runs::{
-    a_run_is_asked_for_and_followed, a_run_is_delivered_to_one_worker, the_first_end_of_a_run_wins,
+    a_request_to_end_a_run_has_a_way_of_its_own, a_run_is_asked_for_and_followed,
+    a_run_is_delivered_to_one_worker, the_first_end_of_a_run_wins,
 };
 pub use stores::{a_blob_is_found_by_its_digest, a_key_is_made_once_and_erased_for_good};
 pub use timers::{
@@ -53,6 +54,7 @@ macro_rules! conformance {
             a_long_past_is_replayed_whole
             a_reactor_gets_each_commit_until_it_acknowledges
             a_refusal_is_heard_by_its_sender
+            a_request_to_end_a_run_has_a_way_of_its_own
             a_retried_command_waits_its_delay
             a_run_is_asked_for_and_followed
             a_run_is_delivered_to_one_worker

@@ -148,6 +148,35 @@ pub async fn a_run_is_asked_for_and_followed(bed: &mut dyn Bed) {
     }
 }
 
+/// A request to end a run is not behind the run commands: each of the two has an inbox.
+pub async fn a_request_to_end_a_run_has_a_way_of_its_own(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let (mut runs, mut cancels) = (
+        log.run_commands().await.expect("opened"),
+        log.run_cancels().await.expect("opened"),
+    );
+    for n in 1..=3 {
+        let asked = subject::run_command(&org(), &name("hello"), run_id(n));
+        bed.publish(&asked, &[], b"{}").await;
+    }
+    let end = subject::run_cancel(&org(), &name("hello"), run_id(2));
+    bed.publish(&end, &[(header::ACTOR, "user:alice")], b"")
+        .await;
+    let delivered = pull_one(cancels.as_mut()).await;
+    let envelope = delivered.item.as_ref().expect("a request");
+    assert!(envelope.command.cancel);
+    assert_eq!((envelope.id, envelope.org.clone()), (run_id(2), org()));
+    assert_eq!(envelope.actor.0, "user:alice");
+    delivered.ack.ack().await.expect("acknowledged");
+    for n in 1..=3 {
+        let delivered = pull_one(runs.as_mut()).await;
+        let envelope = delivered.item.as_ref().expect("a run command");
+        assert_eq!((envelope.id, envelope.command.cancel), (run_id(n), false));
+        delivered.ack.ack().await.expect("acknowledged");
+    }
+    nothing(runs.as_mut(), bed.ack_wait() * 2).await;
+}
+
 /// Workers share the run commands, events of runs are none, and the asker hears the end.
 pub async fn a_run_is_delivered_to_one_worker(bed: &mut dyn Bed) {
     let log = bed.log();
