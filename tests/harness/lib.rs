@@ -5,6 +5,7 @@ pub mod faulty;
 pub mod http;
 mod machine;
 pub mod nats;
+pub mod oci;
 pub mod process;
 #[path = "../sim/lib.rs"]
 pub mod sim;

@@ -13,6 +13,7 @@ mod functions;
 mod gateway;
 mod logs;
 mod nats_pub;
+mod oci;
 mod osb;
 mod person;
 mod rest_cli;

@@ -155,7 +155,7 @@ impl Images {
         let local = match place.clone() {
             Place::Host => return Err(Failure::of("the host is no image")),
             Place::Registry(reference) => {
-                return Ok(Source::Registry(Registry::new(&reference, &self.settings)));
+                return Registry::new(&reference, &self.settings).map(Source::Registry);
             }
             Place::Layout { path, tag } => {
                 let folders = self.settings.folders.clone();

@@ -125,9 +125,13 @@ fn image(architecture: &str) -> (Served, String) {
 }
 
 async fn had(url: &str) -> Result<Root, Failure> {
+    had_with(url, config::Images::default()).await
+}
+
+async fn had_with(url: &str, settings: config::Images) -> Result<Root, Failure> {
     let state = tempfile::tempdir().expect("a folder");
     let blobs = Arc::new(adapter_kit::MemoryBlobs::default());
-    let images = Images::open(state.path(), config::Images::default(), blobs).expect("it opens");
+    let images = Images::open(state.path(), settings, blobs).expect("it opens");
     let root = images.root(&Place::parse(url)?, None).await?;
     let file = std::fs::read(root.path.join("file")).expect("it is there");
     assert_eq!(file.len(), 20_000);
@@ -143,7 +147,8 @@ async fn a_broken_download_goes_on_where_it_broke() {
     *served.cuts.lock().expect("no holder panics") = cuts;
     let (served, url) = served.start();
     had(&url).await.expect("it is had in the end");
-    assert!(served.requests.load(Ordering::Relaxed) >= 8);
+    // The manifest, the configuration, and the layer five times.
+    assert_eq!(served.requests.load(Ordering::Relaxed), 7);
 }
 
 #[tokio::test]
@@ -211,4 +216,118 @@ async fn an_image_that_does_not_come_is_given_up_and_holds_up_no_other() {
     }
     let failure = stuck.await.expect_err("nothing comes");
     assert!(failure.reason.contains("within 5s"), "{failure}");
+}
+
+/// Answers each request with what `answer` says of it, until the process ends: a test has no other.
+fn registry(answer: impl Fn(&str, &mut std::net::TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let head: Vec<String> = lines
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            answer(&head.join("\n"), &mut stream);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_manifest_without_an_end_is_not_waited_for() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let address = registry(move |_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        while stream.write_all(&[b' '; 65536]).is_ok() {
+            counted.fetch_add(65536, Ordering::Relaxed);
+        }
+    });
+    let failure = had(&format!("{address}/x:1")).await;
+    let failure = failure.expect_err("it never ends");
+    assert!(failure.reason.contains("longer than 4194304"), "{failure}");
+    // What was on its way when the reader left.
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent < 32 << 20, "{sent} bytes were taken in");
+}
+
+#[tokio::test]
+async fn a_token_without_an_end_is_not_waited_for_and_neither_is_a_reason() {
+    for asks in [true, false] {
+        let address = registry(move |head, stream| {
+            let wanted = head.starts_with("GET /token") || !asks;
+            if !wanted {
+                let host = head.lines().find_map(|line| line.strip_prefix("host: "));
+                let host = host.unwrap_or_default();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer \
+                     realm=\"http://{host}/token\"\r\ncontent-length: 0\r\n\
+                     connection: close\r\n\r\n"
+                );
+                return;
+            }
+            let status = if asks { "200 OK" } else { "418 No" };
+            let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(&[b' '; 65536]).is_ok() {}
+        });
+        let failure = had(&format!("{address}/x:1")).await;
+        let reason = failure.expect_err("it never ends").reason;
+        let expected = if asks {
+            "gave no token"
+        } else {
+            "answered 418"
+        };
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_with_the_login_and_shown_from_then_on() {
+    let (served, _) = image(manifest::architecture());
+    let documents = served.documents.clone();
+    let address = registry(move |head, stream| {
+        let host = head.lines().find_map(|line| line.strip_prefix("host: "));
+        let host = host.unwrap_or_default();
+        let has = |line: &str| head.lines().any(|known| known == line);
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let (status, more, body) = if path.starts_with("/token") {
+            let right = has("authorization: Basic am9lOm9wZW4=")
+                && path == "/token?scope=repository%3Ax%3Apull&service=the+registry";
+            match right {
+                true => ("200 OK", String::new(), br#"{"token":"t0ken"}"#.to_vec()),
+                false => ("401 Unauthorized", String::new(), Vec::new()),
+            }
+        } else if has("authorization: Bearer t0ken") {
+            match documents.get(path) {
+                Some(document) => ("200 OK", String::new(), document.clone()),
+                None => ("404 Not Found", String::new(), Vec::new()),
+            }
+        } else {
+            let realm = format!(
+                "www-authenticate: Bearer realm=\"http://{host}/token\",service=\"the registry\"\r\n"
+            );
+            ("401 Unauthorized", realm, Vec::new())
+        };
+        let length = body.len();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        let _ = stream.write_all(&body);
+    });
+    let url = format!("{address}/x:1");
+    let failure = had(&url).await.expect_err("nobody is logged in");
+    assert!(failure.reason.contains("does not let anybody"), "{failure}");
+    let logins = tempfile::NamedTempFile::new().expect("a file");
+    let text = json!({"auths": {address: {"auth": "am9lOm9wZW4="}}});
+    std::fs::write(logins.path(), text.to_string()).expect("it is written");
+    let settings = config::Images {
+        credentials: Some(logins.path().to_owned()),
+        ..config::Images::default()
+    };
+    had_with(&url, settings).await.expect("joe may read it");
 }

@@ -2,85 +2,19 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use adapter_functions::{BaseImage, LayerSpec, Revision};
 use engine_model::spec::Root;
 use serde_json::{Value, json};
 
 use crate::hostile;
+use crate::oci::{self, Registry, must, skopeo};
 use crate::support::{Node, node, node_with, python};
-
-/// A registry of its own, as Debian packages it; ends with this.
-struct Registry {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Registry {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("it is bound").to_string();
-        drop(free);
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '{address}'}}\n",
-            folder.path().join("data").display()
-        );
-        let path = folder.path().join("config.yml");
-        std::fs::write(&path, config).expect("it is written");
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed: make setup installs it");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(&address).is_err() {
-            assert!(Instant::now() < deadline, "the registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self {
-            child,
-            address,
-            _folder: folder,
-        }
-    }
-}
-
-fn must(command: &mut Command) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|e| panic!("{command:?}: {e}: make setup installs it"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-}
-
-fn skopeo(arguments: &[&str]) {
-    must(
-        Command::new("skopeo")
-            .args(["--insecure-policy", "copy", "--quiet"])
-            .args(["--dest-tls-verify=false", "--src-tls-verify=false"])
-            .args(arguments),
-    );
-}
 
 /// A layout with an image of Debian's Python, tagged `one`.
 fn layout(folder: &Path) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/python.sh");
-    let layout = folder.join("layout");
-    must(Command::new("sh").arg(script).arg(&layout).arg("one"));
-    layout
+    oci::layout(folder, oci::Of::Python)
 }
 
 fn root_of(base: &BaseImage, url: &str) -> Root {

@@ -2,6 +2,14 @@
 
 mod support;
 
+#[path = "../../../../tests/harness/oci.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is the harness's, of which not all is used here"
+)]
+mod oci;
+
 mod abuse;
 mod binary;
 mod handlers;
