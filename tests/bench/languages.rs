@@ -18,6 +18,8 @@ use crate::report::{Figure, Report};
 
 /// First calls that are measured.
 const FIRSTS: u32 = 60;
+/// Sources that are measured with their compiling.
+const COMPILED: u32 = 20;
 /// Warm calls one after the other.
 const WARM: u32 = 5_000;
 /// Warm calls of a rate.
@@ -60,6 +62,9 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
             continue;
         }
         fresh(report, sample, &functions).await?;
+        if sample.language == "java" {
+            compiling(report, sample, &functions).await?;
+        }
         functions.shutdown(Duration::from_secs(5)).await;
         let (_dir, functions) = start(1)?;
         functions
@@ -94,6 +99,21 @@ async fn fresh(report: &mut Report, sample: &Sample, functions: &Functions) -> R
     Ok(())
 }
 
+/// The same with a source that was never seen, and is compiled before.
+async fn compiling(report: &mut Report, sample: &Sample, functions: &Functions) -> Result<()> {
+    let mut times = Vec::new();
+    for number in 0..COMPILED {
+        let mut revision = revision(sample, &format!("new-{number}"))?;
+        revision.source = Source::File {
+            name: sample.file.into(),
+            text: format!("{}// {number}\n", sample.text),
+        };
+        times.push(first(functions, revision).await?);
+    }
+    report.add(Figure::named(format!("cold_compiling_{}", sample.language)).times(times));
+    Ok(())
+}
+
 /// The first call of a function that is given to a cell that waits.
 async fn cell(report: &mut Report, sample: &Sample, functions: &Functions) -> Result<()> {
     // What is loaded keeps a cell of its kind in stock.
@@ -114,18 +134,24 @@ async fn firsts(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let revision = revision(sample, &format!("first-{number}"))?;
-        let id = revision.id.clone();
-        let since = Instant::now();
-        functions.load(revision).await?;
-        answer(functions, &id).await?;
-        let took = since.elapsed();
-        functions.retire(&id);
+        let took = first(functions, revision).await?;
         // The first one finds files that nobody has read yet, and compiles what is kept.
         if number > 0 {
             times.push(took);
         }
     }
     Ok(times)
+}
+
+/// From an unknown revision to its first answer.
+async fn first(functions: &Functions, revision: Revision) -> Result<Duration> {
+    let id = revision.id.clone();
+    let since = Instant::now();
+    functions.load(revision).await?;
+    answer(functions, &id).await?;
+    let took = since.elapsed();
+    functions.retire(&id);
+    Ok(took)
 }
 
 async fn warm(report: &mut Report, sample: &Sample, functions: &Functions) -> Result<()> {

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! <state>/compiled/<key>/       what a worker left; others see it read-only
+//! <state>/compiled/<key>/code   or what a worker answered; others are told it
 //! <state>/compiled/.<random>/   one being made
 //! ```
 //!
-//! It is made in a sandbox like any other, by a worker that loads the function but never serves it:
-//! nothing of a function has run where the folder could be written to, unless loading runs it.
+//! It is made in a sandbox like any other, by a worker that never serves the function: one that
+//! answers only compiles it, one that leaves files loads it, and nothing of a function has run where
+//! the folder could be written to, unless loading runs it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,8 +27,10 @@ use crate::source::Unpacked;
 
 /// What a compiler may take, whatever the function may.
 const MEMORY_BYTES: u64 = 2 << 30;
-/// So many are kept that no loaded revision has.
-const UNUSED_MAX: usize = 32;
+/// So much is kept that no loaded revision has.
+const UNUSED_BYTES_MAX: u64 = 1 << 30;
+/// The file of a folder that holds a worker's answer.
+const CODE: &str = "code";
 
 /// The compiled sources of this node.
 #[derive(Debug)]
@@ -48,6 +52,25 @@ impl Folder {
     pub(crate) fn mount(&self, target: &str) -> Mount {
         Mount::read_only(&self.path, target)
     }
+
+    /// What a worker answered that only compiled, if that was anything.
+    pub(crate) fn code(&self) -> Result<Option<String>, Failure> {
+        match std::fs::read_to_string(self.path.join(CODE)) {
+            Ok(code) => Ok(Some(code)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io("read what is compiled of a function", &error)),
+        }
+    }
+}
+
+/// What is to be compiled, and with what.
+#[derive(Debug)]
+pub(crate) struct Compiling<'a> {
+    pub(crate) source: &'a Unpacked,
+    pub(crate) base: &'a BaseImage,
+    /// The dependency layer that it is compiled against.
+    pub(crate) layer: Option<(&'a Digest, &'a Path)>,
+    pub(crate) packs: &'a Path,
 }
 
 impl Compiled {
@@ -75,40 +98,38 @@ impl Compiled {
     /// not keep what it compiles.
     pub(crate) async fn of(
         &self,
-        source: &Unpacked,
-        base: &BaseImage,
-        packs: &Path,
+        what: &Compiling<'_>,
         floor: &Floor,
     ) -> Result<Option<Arc<Folder>>, Failure> {
-        let Some(target) = &base.language.manifest().worker.compiled else {
+        let facts = &what.base.language.manifest().worker;
+        if facts.compiled.is_none() && !facts.compiles {
             return Ok(None);
-        };
-        let key = key(source, base);
+        }
+        let key = what.key();
         let mut used = self.used.lock().await;
         if let Some(folder) = used.get(&key).and_then(Weak::upgrade) {
             return Ok(Some(folder));
         }
         let path = self.folder.join(&key);
-        if path.is_dir() {
+        let known = path.is_dir();
+        if known {
             touch(&path);
         } else {
-            self.compile(source, base, packs, floor, target, &path)
-                .await?;
+            self.compile(what, floor, &path).await?;
         }
         let folder = Arc::new(Folder { path });
         used.retain(|_, folder| folder.strong_count() > 0);
         used.insert(key, Arc::downgrade(&folder));
-        self.prune(&used);
+        if !known {
+            self.prune(&used);
+        }
         Ok(Some(folder))
     }
 
     async fn compile(
         &self,
-        source: &Unpacked,
-        base: &BaseImage,
-        packs: &Path,
+        what: &Compiling<'_>,
         floor: &Floor,
-        target: &str,
         path: &Path,
     ) -> Result<(), Failure> {
         let failed = |e| Failure::io("keep what is compiled of a function", &e);
@@ -119,37 +140,49 @@ impl Compiled {
             .map_err(failed)?;
         let out = scratch.path().join("out");
         std::fs::create_dir(&out).map_err(failed)?;
-        let blueprint = Blueprint::new(base, packs, None, limits(), Network::None)
-            .with(Mount::read_write(&out, target));
+        let manifest = what.base.language.manifest();
+        let layer = what.layer.map(|(_, path)| path.to_owned());
+        let mut blueprint = Blueprint::new(what.base, what.packs, layer, limits(), Network::None);
+        if let Some(target) = &manifest.worker.compiled {
+            blueprint = blueprint.with(Mount::read_write(&out, target));
+        }
         let mut worker = floor.start(&blueprint, Need::Call { have: 0 }).await?;
         let init = Init {
-            files: &source.files,
+            files: &what.source.files,
             dir: FUNCTION_DIR,
-            handler: &source.handler,
-            layer: None,
+            handler: &what.source.handler,
+            layer: what.layer.map(|_| manifest.layer.mount.as_str()),
             code: None,
             fork: false,
+            compile: manifest.worker.compiles,
         };
-        worker.become_function(&init, self.timeout).await?;
+        let code = worker.become_function(&init, self.timeout).await?;
         drop(worker);
+        if let (true, Some(code)) = (manifest.worker.compiles, code) {
+            std::fs::write(out.join(CODE), code).map_err(failed)?;
+        }
         std::fs::rename(&out, path).map_err(failed)
     }
 
     /// Removes those that were not used for the longest time.
     fn prune(&self, used: &HashMap<String, Weak<Folder>>) {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
-        let mut unused: Vec<(SystemTime, PathBuf)> = entries
+        let mut unused: Vec<(SystemTime, PathBuf, u64)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let name = entry.file_name().into_string().ok()?;
                 let idle = !used.contains_key(&name) && !name.starts_with('.');
                 let modified = entry.metadata().ok()?.modified().ok()?;
-                idle.then(|| (modified, entry.path()))
+                idle.then(|| (modified, entry.path(), bytes(&entry.path())))
             })
             .collect();
         unused.sort();
-        let over = unused.len().saturating_sub(UNUSED_MAX);
-        for (_, path) in unused.drain(..over) {
+        let mut total: u64 = unused.iter().map(|(_, _, bytes)| bytes).sum();
+        for (_, path, bytes) in unused {
+            if total <= UNUSED_BYTES_MAX {
+                return;
+            }
+            total -= bytes;
             if let Err(error) = std::fs::remove_dir_all(&path) {
                 tracing::warn!(path = %path.display(), %error, "what was compiled is not removed");
             }
@@ -157,18 +190,34 @@ impl Compiled {
     }
 }
 
-/// The same source comes to the same code for the same interpreter, program and machine.
-fn key(source: &Unpacked, base: &BaseImage) -> String {
-    let root = base.root.as_ref().map(|root| &root.digest);
-    let parts = (
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
-        (base.language, &base.version, root),
-        &source.handler,
-        &source.files,
-    );
-    let digest = Digest::of(&serde_json::to_vec(&parts).expect("plain data"));
-    digest.as_str().to_owned()
+impl Compiling<'_> {
+    /// The same source comes to the same code for the same interpreter, program and machine, and
+    /// beside the same dependencies.
+    fn key(&self) -> String {
+        let (source, base) = (self.source, self.base);
+        let parts = (
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::ARCH,
+            (
+                base.language,
+                &base.version,
+                base.root.as_ref().map(|root| &root.digest),
+            ),
+            self.layer.map(|(digest, _)| digest),
+            &source.handler,
+            &source.files,
+        );
+        let digest = Digest::of(&serde_json::to_vec(&parts).expect("plain data"));
+        digest.as_str().to_owned()
+    }
+}
+
+/// How much the files of a folder hold; a pack's worker makes no folders in it.
+fn bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum()
 }
 
 /// Says that it was used now; without that it is only removed earlier.

@@ -50,6 +50,9 @@ pub(crate) struct Init<'a> {
     /// Whether each call is to have a process of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) fork: bool,
+    /// Whether it is only to be compiled, and not loaded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) compile: bool,
 }
 
 /// The frame of an `init`.

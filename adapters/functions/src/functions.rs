@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base;
 use crate::blueprint::{Blueprint, network};
-use crate::compiled::Compiled;
+use crate::compiled::{Compiled, Compiling};
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
 use crate::floor::{Floor, Need};
@@ -295,12 +295,19 @@ impl Functions {
         let limits = bound_address_space(language, limits);
         let reach = network(revision.network, &revision.endpoints);
         let has_layer = layer.is_some();
-        let mut blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
-        let compiled = &inner.compiled;
-        let compiled = compiled
-            .of(&source, &base, &inner.packs, &inner.floor)
-            .await?;
+        let compiling = Compiling {
+            source: &source,
+            base: &base,
+            layer: revision.layer.as_ref().zip(layer.as_deref()),
+            packs: &inner.packs,
+        };
+        let compiled = inner.compiled.of(&compiling, &inner.floor).await?;
+        let code = match &compiled {
+            Some(folder) => folder.code()?,
+            None => None,
+        };
         let target = language.manifest().worker.compiled.as_deref();
+        let mut blueprint = Blueprint::new(&base, &inner.packs, layer, limits, reach);
         if let (Some(folder), Some(target)) = (&compiled, target) {
             blueprint = blueprint.with(folder.mount(target));
             source.files.clear();
@@ -317,7 +324,7 @@ impl Functions {
             output_bytes: revision.output_bytes.unwrap_or(KEPT_BYTES),
             scale: revision.scale,
             isolation: revision.isolation,
-            code: OnceLock::new(),
+            code: code.map_or_else(OnceLock::new, OnceLock::from),
         })
     }
 

@@ -80,6 +80,10 @@ pub(crate) struct WorkerFacts {
     /// Where a worker sees a folder for what it compiles of a function: one that finds it empty can
     /// write to it, all later ones of the same source only read, and are not sent the files again.
     pub(crate) compiled: Option<String>,
+    /// Whether a worker can be told to compile a function and not load it. Its answer is kept, and
+    /// every worker that serves is given it.
+    #[serde(default)]
+    pub(crate) compiles: bool,
 }
 
 /// A command that makes a faster form of the worker, once for each version of the interpreter.

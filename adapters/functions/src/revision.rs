@@ -80,7 +80,7 @@ pub(crate) struct Prepared {
     pub(crate) output_bytes: usize,
     pub(crate) scale: Scale,
     pub(crate) isolation: Isolation,
-    /// What its first worker compiled.
+    /// What was compiled of it: before its first worker, or by that.
     pub(crate) code: OnceLock<String>,
 }
 
@@ -107,6 +107,7 @@ impl Prepared {
             layer,
             code: self.code.get().map(String::as_str),
             fork: self.forks(),
+            compile: false,
         }
     }
 

@@ -19,8 +19,11 @@ import java.util.function.BiFunction;
 
 /** From the files of a function to its handler: written, compiled where they are sources, loaded. */
 final class Loading {
-    /** What was compiled, by class name; what the next worker is given instead of compiling. */
-    Map<String, byte[]> compiled = new LinkedHashMap<>();
+    private final Map<?, ?> order;
+    private final List<File> path = new ArrayList<>();
+    private final List<File> sources = new ArrayList<>();
+    /** What was compiled, by class name; what other workers are given instead of compiling. */
+    private Map<String, byte[]> compiled = new LinkedHashMap<>();
 
     /** A reason why this is no function. */
     static final class Invalid extends Exception {
@@ -50,11 +53,9 @@ final class Loading {
         file.delete();
     }
 
-    /** The handler's class. */
-    Class<?> load(Map<?, ?> order) throws Invalid, IOException {
+    Loading(Map<?, ?> order) {
+        this.order = order;
         String folder = (String) order.get("dir");
-        List<File> sources = new ArrayList<>();
-        List<File> path = new ArrayList<>();
         path.add(new File(folder));
         for (Object each : (List<?>) order.get("files")) {
             File file = new File(folder, (String) ((List<?>) each).get(0));
@@ -65,9 +66,17 @@ final class Loading {
             File[] jars = new File((String) order.get("layer")).listFiles();
             if (jars != null) for (File jar : jars) if (jar.getName().endsWith(".jar")) path.add(jar);
         }
+    }
+
+    void compile() throws Invalid, IOException {
+        if (!sources.isEmpty()) compiled = Compiling.compile(sources, path);
+    }
+
+    /** The handler's class. */
+    Class<?> load() throws Invalid, IOException {
         String code = (String) order.get("code");
         if (code != null) unpack(code);
-        else if (!sources.isEmpty()) compiled = Compiling.compile(sources, path);
+        else compile();
         URL[] urls = new URL[path.size()];
         for (int i = 0; i < urls.length; i++) urls[i] = url(path.get(i));
         Loader loader = new Loader(urls, compiled);

@@ -101,8 +101,9 @@ public final class Worker {
         StringBuilder reply = new StringBuilder();
         try {
             Loading.write(FUNCTION, (List<?>) order.get("files"));
-            Loading loading = new Loading();
-            become(loading.load(order));
+            Loading loading = new Loading(order);
+            if (Boolean.TRUE.equals(order.get("compile"))) loading.compile();
+            else become(loading.load());
             reply.append("{\"ready\":1");
             String code = order.get("code") == null ? loading.code() : null;
             if (code != null) reply.append(",\"code\":\"").append(code).append('"');

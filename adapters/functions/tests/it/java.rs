@@ -3,7 +3,7 @@
 use adapter_functions::{ErrorType, Revision};
 use serde_json::{Value, json};
 
-use crate::support::{call, error, example, example_json, node, revision};
+use crate::support::{call, error, example, example_json, node, node_with, revision};
 
 /// A class `Main` with this body for `apply(context, payload)`.
 fn java(types: &str, body: &str) -> Revision {
@@ -296,4 +296,42 @@ async fn processes_that_it_leaves_behind_are_ended_with_the_worker() {
         "it is another worker"
     );
     assert_eq!(node.output(&id, Value::Bool(false)).await, json!(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_is_compiled_once_and_its_classes_outlast_the_node() {
+    let state = tempfile::tempdir().expect("a state directory");
+    let start = || node_with(|config| config.state_dir = state.path().to_owned());
+    let answering = |text: &str| {
+        let body = format!(
+            "public Object apply(Map<String, Object> context, Object payload) {{ return \"{text}\"; }}"
+        );
+        let mut function = java("Map<String, Object>, Object, Object", &body);
+        text.clone_into(&mut function.id);
+        function
+    };
+    let kept = || {
+        let folders = std::fs::read_dir(state.path().join("compiled")).expect("it is kept");
+        let files = folders.map(|folder| folder.expect("an entry").path().join("code"));
+        files.collect::<std::collections::BTreeSet<_>>()
+    };
+    let node = start();
+    let one = node.load(answering("one")).await;
+    assert_eq!(node.output(&one, json!(null)).await, "one");
+    let first = kept();
+    let two = node.load(answering("two")).await;
+    assert_eq!(node.output(&two, json!(null)).await, "two");
+    let [of_one] = Vec::from_iter(&first)[..] else {
+        panic!("one source is kept once: {first:?}");
+    };
+    let both = kept();
+    let of_two = both.difference(&first).next().expect("the other is kept");
+    node.functions
+        .shutdown(std::time::Duration::from_secs(5))
+        .await;
+    // What answers on the next node is what was kept, and no compiler.
+    std::fs::copy(of_two, of_one).expect("the classes are exchanged");
+    let node = start();
+    let one = node.load(answering("one")).await;
+    assert_eq!(node.output(&one, json!(null)).await, "two");
 }
