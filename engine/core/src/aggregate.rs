@@ -12,6 +12,7 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod plain;
+pub(crate) mod schedule;
 pub(crate) mod secret;
 pub(crate) mod update;
 pub(crate) mod wish;

@@ -3,6 +3,7 @@
 use engine_model::{Kind, LOADED_KEPT, ResourceKey, SHARES_MAX};
 
 use crate::aggregate::function::{Fate, Function, Stage as FunctionStage, makes_up_all};
+use crate::aggregate::schedule::Stage as ScheduleStage;
 use crate::life::{Life, Stage};
 use crate::operation::Step;
 use crate::state::State;
@@ -55,6 +56,16 @@ pub fn check(world: &World) -> Vec<Violation> {
             State::Binding(binding) => {
                 for (_, own) in binding.lives() {
                     life(own, key, &mut broken);
+                }
+            }
+            State::Schedule(schedule) => {
+                if schedule.rhythm().is_none() {
+                    broken("a schedule is due at some time", key);
+                }
+                if let ScheduleStage::Begun { since, through } = schedule.stage
+                    && through < since
+                {
+                    broken("a schedule counts from when it begins", key);
                 }
             }
             State::Function(function) => {
@@ -143,6 +154,7 @@ fn kind(state: &State) -> Kind {
         State::Instance(_) => Kind::ServiceInstance,
         State::Binding(_) => Kind::ServiceBinding,
         State::Api(_) => Kind::API,
+        State::Schedule(_) => Kind::Schedule,
         State::Organization(_) => Kind::Organization,
         State::ServiceAccount(_) => Kind::ServiceAccount,
         State::Application(_) => Kind::Application,

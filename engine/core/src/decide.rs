@@ -20,6 +20,7 @@ pub(crate) mod image;
 pub(crate) mod instance;
 mod plain;
 pub(crate) mod rotate;
+pub(crate) mod schedule;
 mod secret;
 pub(crate) mod update;
 
@@ -220,6 +221,7 @@ fn ask(ask: Ask<'_>) -> Result<Decision, Rejection> {
         Kind::ServiceInstance => instance::ask(&ask),
         Kind::ServiceBinding => binding::ask(&ask),
         Kind::API => api::ask(&ask),
+        Kind::Schedule => schedule::ask(&ask),
         Kind::Organization | Kind::ServiceAccount | Kind::Application => plain::ask(&ask),
         Kind::Run => {
             let text = "runs are started by run commands, on subjects dispatch.runcmd.…";
@@ -237,6 +239,7 @@ fn learn(world: &World, key: &ResourceKey, outcome: &Outcome, now: Timestamp) ->
         Outcome::Instance(outcome) => instance::learn(world, key, outcome, now),
         Outcome::Binding(outcome) => binding::learn(world, key, outcome, now),
         Outcome::Api(outcome) => api::learn(world, key, outcome),
+        Outcome::Schedule(outcome) => schedule::learn(world, key, outcome),
     }
 }
 
@@ -288,6 +291,7 @@ pub(crate) fn proceed(world: &World, key: &ResourceKey, now: Timestamp) -> Decis
         Kind::ServiceInstance => instance::next(world, key, now),
         Kind::ServiceBinding => binding::next(world, key, now),
         Kind::API => api::next(world, key),
+        Kind::Schedule => schedule::next(world, key),
         Kind::Secret | Kind::ServiceBroker | Kind::Organization => {
             return delete::next(world, key);
         }

@@ -4,7 +4,7 @@
 use engine_model::{Alarm, Due, Effect, Kind, ResourceKey, Timestamp};
 
 use crate::aggregate::broker::Catalog;
-use crate::aggregate::{api, base_image, function, image};
+use crate::aggregate::{api, base_image, function, image, schedule};
 use crate::decide::{self, proceed};
 use crate::operation::Step;
 use crate::pending::{self, When};
@@ -55,8 +55,8 @@ pub fn alarm(world: &World, due: &Due, now: Timestamp) -> Vec<Effect> {
                 .into_iter()
                 .collect()
         }
-        // A run is no part of the world.
-        Alarm::Wake => Vec::new(),
+        // Runs are no part of the world, nor is which of them were asked for.
+        Alarm::Wake | Alarm::Occur => Vec::new(),
         Alarm::Renew => {
             if proceed(world, key, now).writes.is_empty() {
                 Vec::new()
@@ -87,6 +87,10 @@ pub(crate) fn alarm_of(world: &World, key: &ResourceKey) -> Option<(Alarm, Times
             let renewal = decide::rotate::alarm(state).filter(|_| !state.is_in_hand());
             let renewal = renewal.map(|at| (Alarm::Renew, at));
             ops.chain(renewal).min_by_key(|(_, at)| *at)
+        }
+        State::Schedule(state) => {
+            let (_, through) = state.active()?;
+            Some((Alarm::Occur, state.rhythm()?.next(through)?))
         }
         State::Broker(state) if !state.deleting => Some((Alarm::RefreshCatalog, state.next_at()?)),
         _ => None,
@@ -180,6 +184,8 @@ fn is_settled(world: &World, key: &ResourceKey, state: &State) -> bool {
                 && there.is_some_and(|owner| owner.life.is_made())
         }
         State::Secret(secret) => !secret.deleting,
+        // Nodes look after what is due themselves: see `schedules`.
+        State::Schedule(schedule) => schedule.stage != schedule::Stage::Waiting,
         State::ServiceAccount(_) | State::Application(_) => true,
         State::BaseImage(_)
         | State::Image(_)
@@ -233,6 +239,7 @@ fn asked_since(state: &State) -> Option<(Timestamp, i64)> {
         },
         State::Secret(_)
         | State::Class(_)
+        | State::Schedule(_)
         | State::Organization(_)
         | State::ServiceAccount(_)
         | State::Application(_) => None,

@@ -26,7 +26,9 @@ mod pending;
 mod poll;
 mod react;
 mod refuse;
+mod rhythm;
 mod run;
+mod schedule;
 mod schema;
 mod service;
 mod state;
@@ -42,5 +44,9 @@ pub use live::{Orphan, drift, live_request, orphans};
 pub use poll::{next_poll, poll, polls};
 pub use react::{outstanding, react};
 pub use run::{BoundService, Refused, Route, RunPlan, active, kept, loads, plan_run, routes};
+pub use schedule::{
+    LATE_MS_MAX, Occurrence, Turn, before, latest, next_due, passed, recorded, request, schedules,
+    turn,
+};
 pub use used::used;
 pub use world::{IllegalEvent, World};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use engine_model::{
     ApiEvent, BaseImageEvent, BindingEvent, BrokerEvent, ClassEvent, Due, Effect, EffectId, Event,
     FunctionEvent, ImageEvent, InstanceEvent, Kind, Name, OrganizationEvent, Recorded, ResourceKey,
-    SecretEvent, TimerRequest,
+    ScheduleEvent, SecretEvent, TimerRequest,
 };
 
 use crate::aggregate::Leftover;
@@ -323,6 +323,10 @@ fn moves_others(event: &Event) -> bool {
         Event::Image(event) => !matches!(event, ImageEvent::BuildRequested { .. }),
         Event::Function(event) => !matches!(event, FunctionEvent::LoadRequested { .. }),
         Event::API(event) => !matches!(event, ApiEvent::ServeRequested { .. }),
+        Event::Schedule(event) => !matches!(
+            event,
+            ScheduleEvent::Begun | ScheduleEvent::Passed { .. } | ScheduleEvent::Missed { .. }
+        ),
         Event::ServiceBroker(event) => {
             matches!(event, BrokerEvent::DeleteRequested | BrokerEvent::Deleted)
         }

@@ -11,6 +11,7 @@ use crate::aggregate::function::Function;
 use crate::aggregate::image::Image;
 use crate::aggregate::instance::Instance;
 use crate::aggregate::plain::{Application, Organization, ServiceAccount};
+use crate::aggregate::schedule::Schedule;
 use crate::aggregate::secret::Secret;
 use crate::aggregate::{Illegal, Scene};
 
@@ -26,6 +27,7 @@ pub(crate) enum State {
     Instance(Box<Instance>),
     Binding(Box<Binding>),
     Api(Box<Api>),
+    Schedule(Box<Schedule>),
     Organization(Box<Organization>),
     ServiceAccount(Box<ServiceAccount>),
     Application(Box<Application>),
@@ -71,6 +73,7 @@ impl State {
             Instance: ServiceInstance, scene;
             Binding: ServiceBinding, scene;
             Api: API, scene;
+            Schedule: Schedule, scene;
             Organization: Organization;
             ServiceAccount: ServiceAccount;
             Application: Application;
@@ -90,6 +93,7 @@ impl State {
             | Self::Function(_)
             | Self::Class(_)
             | Self::Api(_)
+            | Self::Schedule(_)
             | Self::ServiceAccount(_)
             | Self::Application(_) => false,
         }
@@ -138,6 +142,11 @@ impl State {
                 named
             }
             Self::Api(state) => vec![of(Kind::Function, &state.spec.function)],
+            Self::Schedule(state) => {
+                let mut named = all(Kind::Secret, &state.spec.secrets);
+                named.push(of(Kind::Function, &state.spec.function));
+                named
+            }
             Self::Binding(state) => {
                 let mut named = all(Kind::Secret, &state.wish.secrets);
                 named.push(state.owner_key(key));

@@ -10,11 +10,16 @@ use crate::aggregate::class::Class;
 use crate::aggregate::function::{self, Function};
 use crate::aggregate::image::{self, Image};
 use crate::aggregate::instance::Instance;
+use crate::aggregate::schedule::{self, Schedule};
 use crate::aggregate::update;
 use crate::decide;
 use crate::life::{Life, Past, Stage};
 use crate::state::State;
 use crate::world::{World, changed_at};
+
+/// Of a schedule whose time zone this program does not know any more.
+const NEVER_DUE: &str =
+    "this node cannot tell when it is due; update its cron pattern or time zone";
 
 type Shown = (Status, Vec<String>);
 
@@ -35,6 +40,7 @@ impl World {
             State::Instance(state) => instance(self, key, state),
             State::Binding(state) => binding(self, key, state),
             State::Api(state) => api(self, key, state),
+            State::Schedule(state) => schedule(self, key, state),
             State::Secret(state) => plain(state.deleting),
             State::Organization(state) => plain(state.deleting),
             State::ServiceAccount(_) | State::Application(_) => plain(false),
@@ -472,5 +478,23 @@ fn api(world: &World, key: &ResourceKey, state: &Api) -> Shown {
         api::Stage::Requested { .. } => (changing(Status::Creating), Vec::new()),
         api::Stage::Served => (Status::Ready, Vec::new()),
         api::Stage::Failed { reason } => (Status::Error, vec![reason.clone()]),
+    }
+}
+
+fn schedule(world: &World, key: &ResourceKey, state: &Schedule) -> Shown {
+    match state.stage {
+        schedule::Stage::Waiting => {
+            let missing = decide::schedule::missing(world, key, &state.spec);
+            (Status::Initialized, missing)
+        }
+        schedule::Stage::Begun { .. } if state.spec.paused => {
+            let name = &key.name;
+            let why = format!("paused; `dispatch update schedule {name} --resume` goes on");
+            (Status::Ready, vec![why])
+        }
+        schedule::Stage::Begun { .. } if state.rhythm().is_none() => {
+            (Status::Error, vec![NEVER_DUE.to_owned()])
+        }
+        schedule::Stage::Begun { .. } => (Status::Ready, Vec::new()),
     }
 }

@@ -19,6 +19,7 @@ use crate::aggregate::class::Class;
 use crate::aggregate::function::Function;
 use crate::aggregate::image::Image;
 use crate::aggregate::instance::Instance;
+use crate::aggregate::schedule::Schedule;
 use crate::aggregate::secret::Secret;
 use crate::state::State;
 use crate::world::entry::Entry;
@@ -281,6 +282,7 @@ getters! {
     instance: Instance(Kind::ServiceInstance);
     binding: Binding(Kind::ServiceBinding);
     api: Api(Kind::API);
+    schedule: Schedule(Kind::Schedule);
 }
 
 /// Whether an event can change what its resource names, or whether it is there.
@@ -288,7 +290,7 @@ fn changes_names(event: &Event) -> bool {
     use engine_model::{
         ApiEvent, BindingEvent, BrokerEvent, ClassEvent, FunctionEvent, ImageEvent,
     };
-    use engine_model::{InstanceEvent, SecretEvent};
+    use engine_model::{InstanceEvent, ScheduleEvent, SecretEvent};
     match event {
         Event::Image(event) => matches!(
             event,
@@ -306,6 +308,10 @@ fn changes_names(event: &Event) -> bool {
         Event::API(event) => matches!(
             event,
             ApiEvent::Created { .. } | ApiEvent::Updated { .. } | ApiEvent::Deleted
+        ),
+        Event::Schedule(event) => matches!(
+            event,
+            ScheduleEvent::Created { .. } | ScheduleEvent::Updated { .. } | ScheduleEvent::Deleted
         ),
         Event::ServiceClass(event) => matches!(event, ClassEvent::Offered { .. }),
         Event::ServiceBinding(event) => matches!(

@@ -71,6 +71,7 @@ fn shown(kind: Kind) -> &'static [&'static str] {
         | Kind::ServiceClass
         | Kind::Run
         | Kind::API => &[],
+        Kind::Schedule => &["when", "nextTime", "lastRun", "missed"],
     }
 }
 
@@ -99,6 +100,13 @@ pub fn read(
         Kind::ServiceBroker => Spec::ServiceBroker(typed(kind, broker(fields, seal)?)?),
         Kind::ServiceInstance => Spec::ServiceInstance(typed(kind, instance(fields))?),
         Kind::API => Spec::API(typed(kind, fields)?),
+        Kind::Schedule => {
+            drop_nulls(
+                &mut fields,
+                &["input", "secrets", "cron", "timeZone", "every"],
+            );
+            Spec::Schedule(typed(kind, fields)?)
+        }
         Kind::Organization => Spec::Organization(typed(kind, fields)?),
         Kind::ServiceAccount => Spec::ServiceAccount(typed(kind, fields)?),
         Kind::Application => Spec::Application(typed(kind, fields)?),

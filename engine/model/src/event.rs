@@ -10,6 +10,7 @@ pub use service::{BindingEvent, BrokerEvent, ClassEvent, InstanceEvent};
 
 use crate::broker::Endpoint;
 use crate::revision::{Because, Share};
+use crate::schedule::ScheduleEvent;
 use crate::spec::{
     ApiSpec, ApplicationSpec, BaseImageSpec, FunctionSpec, ImageSpec, OrganizationSpec, Root,
     ServiceAccountSpec, Tags,
@@ -37,6 +38,8 @@ pub enum Event {
     ServiceBinding(BindingEvent),
     /// Of an endpoint.
     API(ApiEvent),
+    /// Of a schedule.
+    Schedule(ScheduleEvent),
     /// Of an organization.
     Organization(OrganizationEvent),
     /// Of a service account.
@@ -59,6 +62,7 @@ impl Event {
             Self::ServiceInstance(_) => Kind::ServiceInstance,
             Self::ServiceBinding(_) => Kind::ServiceBinding,
             Self::API(_) => Kind::API,
+            Self::Schedule(_) => Kind::Schedule,
             Self::Organization(_) => Kind::Organization,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
             Self::Application(_) => Kind::Application,

@@ -72,6 +72,8 @@ kinds! {
     Run => "run",
     /// An HTTP endpoint in front of a function.
     API => "api",
+    /// A function that is run again and again.
+    Schedule => "schedule",
 }
 
 impl fmt::Display for Kind {

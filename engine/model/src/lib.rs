@@ -14,6 +14,7 @@ mod rejection;
 mod resource;
 mod revision;
 mod run;
+mod schedule;
 mod sealed;
 mod service_use;
 mod status;
@@ -51,6 +52,7 @@ pub use run::{
     LogLine, LogStream, RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs,
     RunReply, RunResult, RunTimings, RunWake,
 };
+pub use schedule::{Overlap, ScheduleEvent, ScheduleOutcome};
 pub use sealed::{ClientSealed, KeyId, Sealed};
 pub use status::Status;
 pub use time::{Alarm, Due, Timestamp};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{
     Aftermath, BoundCredentials, FetchedInstance, Offering, Progress, Provisioned, Verdict,
 };
+use crate::schedule::ScheduleOutcome;
 use crate::{RequestId, RevisionId};
 
 /// What came of an effect of a resource.
@@ -24,6 +25,8 @@ pub enum Outcome {
     Binding(BindingOutcome),
     /// Of an endpoint.
     Api(ApiOutcome),
+    /// Of what a schedule had due.
+    Schedule(ScheduleOutcome),
 }
 
 /// Of `PrepareBaseImage`.

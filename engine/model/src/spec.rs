@@ -13,6 +13,7 @@ pub use crate::function_spec::{
     FunctionLimits, FunctionSchema, FunctionSpec, Isolation, NetworkPolicy, RunPolicy, Source,
     WorkerScale,
 };
+pub use crate::schedule::{Overlap, ScheduleSpec};
 pub use crate::service_use::{BindingChoice, ServiceUse};
 
 /// Labels of a resource.
@@ -37,6 +38,8 @@ pub enum Spec {
     ServiceBinding(ServiceBindingSpec),
     /// An HTTP endpoint.
     API(ApiSpec),
+    /// A function that is run again and again.
+    Schedule(ScheduleSpec),
     /// A tenant.
     Organization(OrganizationSpec),
     /// A machine's way in.
@@ -58,6 +61,7 @@ impl Spec {
             Self::ServiceInstance(_) => Kind::ServiceInstance,
             Self::ServiceBinding(_) => Kind::ServiceBinding,
             Self::API(_) => Kind::API,
+            Self::Schedule(_) => Kind::Schedule,
             Self::Organization(_) => Kind::Organization,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
             Self::Application(_) => Kind::Application,

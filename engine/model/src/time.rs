@@ -84,6 +84,8 @@ pub enum Alarm {
     RefreshCatalog,
     /// Look whether a binding's credentials are to be replaced, or old ones to be unbound.
     Renew,
+    /// Run what a schedule has due.
+    Occur,
     /// A run's moment has come; [`Due::run`] is what is to be asked for again.
     Wake,
 }
@@ -97,6 +99,7 @@ impl Alarm {
             Self::Retry { .. } => "retry",
             Self::RefreshCatalog => "refresh",
             Self::Renew => "renew",
+            Self::Occur => "occur",
             Self::Wake => "wake",
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use engine_model::{
     ApiEvent, ApplicationEvent, BaseImageEvent, BrokerEvent, ClassEvent, Event, FunctionEvent,
-    ImageEvent, Kind, Name, OrganizationEvent, Rejection, ResourceKey, SecretEvent,
+    ImageEvent, Kind, Name, OrganizationEvent, Rejection, ResourceKey, ScheduleEvent, SecretEvent,
     ServiceAccountEvent, Timestamp,
 };
 
@@ -236,6 +236,7 @@ fn gone(kind: Kind) -> Event {
         Kind::Secret => Event::Secret(SecretEvent::Deleted),
         Kind::ServiceBroker => Event::ServiceBroker(BrokerEvent::Deleted),
         Kind::API => Event::API(ApiEvent::Deleted),
+        Kind::Schedule => Event::Schedule(ScheduleEvent::Deleted),
         Kind::Organization => Event::Organization(OrganizationEvent::Deleted),
         Kind::ServiceAccount => Event::ServiceAccount(ServiceAccountEvent::Deleted),
         Kind::Application => Event::Application(ApplicationEvent::Deleted),

@@ -261,7 +261,7 @@ fn built(
 }
 
 /// Whether a secret is there, or the binding of the instance that it is named by.
-fn stored(world: &World, key: &ResourceKey, name: &Name) -> Result<(), String> {
+pub(crate) fn stored(world: &World, key: &ResourceKey, name: &Name) -> Result<(), String> {
     if world.secret(&key.neighbour(Kind::Secret, name)).is_some() {
         return Ok(());
     }

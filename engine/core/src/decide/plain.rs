@@ -52,7 +52,8 @@ fn create(ask: &Ask<'_>, spec: &Spec) -> Result<Event, Rejection> {
         | Spec::ServiceBroker(_)
         | Spec::ServiceInstance(_)
         | Spec::ServiceBinding(_)
-        | Spec::API(_) => Err(ask.unknown()),
+        | Spec::API(_)
+        | Spec::Schedule(_) => Err(ask.unknown()),
     }
 }
 
@@ -74,7 +75,8 @@ fn update(ask: &Ask<'_>, spec: &Spec) -> Result<Event, Rejection> {
         | Spec::ServiceBroker(_)
         | Spec::ServiceInstance(_)
         | Spec::ServiceBinding(_)
-        | Spec::API(_) => Err(ask.unknown()),
+        | Spec::API(_)
+        | Spec::Schedule(_) => Err(ask.unknown()),
     }
 }
 

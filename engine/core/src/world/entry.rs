@@ -2,7 +2,7 @@
 
 use engine_model::{
     ApiEvent, ApplicationEvent, BaseImageEvent, BindingEvent, BrokerEvent, FunctionEvent,
-    ImageEvent, InstanceEvent, OrganizationEvent, SecretEvent, ServiceAccountEvent,
+    ImageEvent, InstanceEvent, OrganizationEvent, ScheduleEvent, SecretEvent, ServiceAccountEvent,
 };
 use engine_model::{Cause, CommandId, Commit, Event, Seq, Timestamp};
 
@@ -102,6 +102,7 @@ fn creates(event: &Event) -> bool {
         Event::ServiceBroker(event) => matches!(event, BrokerEvent::Registered { .. }),
         Event::ServiceInstance(event) => matches!(event, InstanceEvent::Created { .. }),
         Event::API(event) => matches!(event, ApiEvent::Created { .. }),
+        Event::Schedule(event) => matches!(event, ScheduleEvent::Created { .. }),
         Event::Organization(event) => matches!(event, OrganizationEvent::Created { .. }),
         Event::ServiceAccount(event) => matches!(event, ServiceAccountEvent::Created { .. }),
         Event::Application(event) => matches!(event, ApplicationEvent::Created { .. }),

@@ -20,6 +20,7 @@ mod random;
 mod revisions;
 mod rotations;
 mod runs;
+mod schedules;
 mod size;
 mod support;
 mod sweeps;

@@ -69,6 +69,10 @@ fn resources() -> Vec<(ResourceKey, engine_model::spec::Spec)> {
             function_with(&[], &["two", "three"]),
         ),
         (key(Kind::API, "a"), api_spec("f")),
+        (
+            key(Kind::Schedule, "s"),
+            engine_model::spec::Spec::Schedule(schedule_of("g", "30s")),
+        ),
         (key(Kind::Secret, "s"), secret_spec()),
         (key(Kind::Image, "python"), image_spec("base", "requests")),
         (key(Kind::BaseImage, "base"), base_image_spec("python3")),

@@ -167,6 +167,20 @@ pub(crate) fn api_of(function: &str) -> ApiSpec {
     }
 }
 
+pub(crate) fn schedule_of(function: &str, every: &str) -> ScheduleSpec {
+    ScheduleSpec {
+        function: name(function),
+        cron: String::new(),
+        time_zone: String::new(),
+        every: every.into(),
+        input: json!({ "from": "a schedule" }),
+        secrets: vec![],
+        overlap: Overlap::Allow,
+        paused: false,
+        tags: Tags::new(),
+    }
+}
+
 pub(crate) fn api_spec(function: &str) -> Spec {
     Spec::API(api_of(function))
 }
