@@ -46,7 +46,8 @@ pub struct Turn {
     pub missed: Option<ScheduleOutcome>,
     /// What is to be run, in this order.
     pub due: Vec<Occurrence>,
-    /// Whether the first of them may have been missed together with those before it.
+    /// Whether it is later than is made up for, so that who looks had better make sure that it does
+    /// not only lag behind.
     pub late: bool,
     /// What is run.
     pub command: RunCommand,
@@ -56,19 +57,14 @@ pub struct Turn {
     pub next: Option<Timestamp>,
 }
 
-/// What a schedule has due at `now`, when all up to `through` has its run, as far as the node
-/// knows; nothing when it is not to be run now.
+/// What a schedule has due at `now`, when all up to `through` has its run, besides what the record
+/// says; nothing when it is not to be run now.
 #[must_use]
-pub fn turn(
-    world: &World,
-    key: &ResourceKey,
-    through: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<Turn> {
+pub fn turn(world: &World, key: &ResourceKey, through: Timestamp, now: Timestamp) -> Option<Turn> {
     let state = world.schedule(key)?;
     let (_, recorded) = state.active()?;
     let rhythm = state.rhythm()?;
-    let from = through.map_or(recorded, |through| through.max(recorded));
+    let from = through.max(recorded);
     let mut turn = Turn {
         id: state.id,
         missed: None,
@@ -127,10 +123,13 @@ pub fn latest(world: &World, key: &ResourceKey, until: Timestamp) -> Option<Occu
     Some(occurrence(state, key, last))
 }
 
-/// Up to where the record says that all has its run.
+/// The id of a schedule that is due now and then, and up to where the record says that all has its
+/// run.
 #[must_use]
-pub fn recorded(world: &World, key: &ResourceKey) -> Option<Timestamp> {
-    world.schedule(key)?.active().map(|(_, recorded)| recorded)
+pub fn recorded(world: &World, key: &ResourceKey) -> Option<(ResourceId, Timestamp)> {
+    let state = world.schedule(key)?;
+    let (_, recorded) = state.active()?;
+    Some((state.id, recorded))
 }
 
 /// The latest occurrence before a moment, also of what the schedule was before.
@@ -157,12 +156,12 @@ pub fn next_due(world: &World, key: &ResourceKey, now: Timestamp) -> Option<Time
 
 /// The schedules that are due now and then, in order.
 #[must_use]
-pub fn schedules(world: &World) -> Vec<ResourceKey> {
+pub fn schedules(world: &World) -> Vec<(ResourceKey, ResourceId)> {
     let active = |(key, state): (&crate::world::Key, &State)| match state {
-        State::Schedule(state) if state.active().is_some() => Some((**key).clone()),
+        State::Schedule(state) if state.active().is_some() => Some(((**key).clone(), state.id)),
         _ => None,
     };
-    let mut keys: Vec<ResourceKey> = world.states().filter_map(active).collect();
+    let mut keys: Vec<_> = world.states().filter_map(active).collect();
     keys.sort();
     keys
 }

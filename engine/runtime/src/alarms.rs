@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adapter_kit::Later;
 use engine_core::alarm;
-use engine_model::{Actor, Cause, Due, EffectId, RunWake, Seq};
+use engine_model::{Actor, Alarm, Cause, Due, EffectId, RunWake, Seq};
 use engine_stream::{Delivery, Error, Log};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::clock::now;
 use crate::fold::Fold;
 use crate::hands::{Context, Hands};
+use crate::schedules::Schedules;
 
 /// Alarms pulled at once.
 const PULL_MAX: usize = 512;
@@ -32,6 +33,7 @@ pub(crate) async fn work(
     log: Arc<dyn Log>,
     fold: Arc<Fold>,
     hands: Arc<Hands>,
+    schedules: Arc<Schedules>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut inbox = log.alarms().await?;
@@ -55,7 +57,10 @@ pub(crate) async fn work(
                 underway.join_next().await;
             }
             let (log, fold, hands) = (log.clone(), fold.clone(), hands.clone());
-            underway.spawn(async move { handle(log.as_ref(), &fold, &hands, delivery).await });
+            let schedules = schedules.clone();
+            underway.spawn(async move {
+                handle(log.as_ref(), &fold, &hands, &schedules, delivery).await;
+            });
         }
         while underway.try_join_next().is_some() {}
     }
@@ -63,12 +68,19 @@ pub(crate) async fn work(
     Ok(())
 }
 
-async fn handle(log: &dyn Log, fold: &Fold, hands: &Hands, delivery: Delivery<Due>) {
+async fn handle(
+    log: &dyn Log,
+    fold: &Fold,
+    hands: &Hands,
+    schedules: &Schedules,
+    delivery: Delivery<Due>,
+) {
     let Delivery { item: due, ack, .. } = delivery;
     let looked = async {
-        match &due.run {
-            Some(run) => wake(log, run).await,
-            None => look(fold, hands, &due).await,
+        match (&due.run, due.alarm) {
+            (Some(run), _) => wake(log, run).await,
+            (None, Alarm::Occur) => schedules.look(&due.key).await,
+            (None, _) => look(fold, hands, &due).await,
         }
     };
     tokio::pin!(looked);

@@ -21,6 +21,7 @@ mod node;
 mod polls;
 mod reactor;
 mod runs;
+mod schedules;
 mod sealing;
 mod sweep;
 pub mod task;

@@ -11,10 +11,12 @@ use engine_stream::{Error, Log};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::clock::now;
 use crate::fold::{Fold, FoldError};
 use crate::hands::Hands;
 use crate::ledger::Ledger;
 use crate::runs::Caller;
+use crate::schedules::Schedules;
 use crate::task::{Kind, Tasks};
 use crate::{alarms, commands, polls, reactor, runs, sweep};
 
@@ -110,10 +112,21 @@ impl Node {
             tasks.spawn(Kind::Essential, "reactor", work);
         }
         if roles.contains(&Role::Engine) {
+            let own = Schedules::new(log.clone(), fold.clone(), ledger.clone(), Arc::new(now));
+            let own = Arc::new(own);
             let work = commands::work(log.clone(), ledger, vault.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "commands", work);
-            let work = alarms::work(log.clone(), fold.clone(), hands.clone(), stop.clone());
+            let (alarms_log, alarms_fold) = (log.clone(), fold.clone());
+            let (alarms_hands, alarms_stop) = (hands.clone(), stop.clone());
+            let work = alarms::work(
+                alarms_log,
+                alarms_fold,
+                alarms_hands,
+                own.clone(),
+                alarms_stop,
+            );
             tasks.spawn(Kind::Essential, "alarms", work);
+            tasks.spawn(Kind::Essential, "schedules", own.sweep(stop.clone()));
         }
         let mut caller = None;
         if roles.contains(&Role::Worker) {

@@ -80,6 +80,7 @@ fn secret_of(command: &Command) -> Option<(&ClientSealed, Fits)> {
             | Spec::ServiceInstance(_)
             | Spec::ServiceBinding(_)
             | Spec::API(_)
+            | Spec::Schedule(_)
             | Spec::Organization(_)
             | Spec::ServiceAccount(_)
             | Spec::Application(_) => None,

@@ -46,14 +46,14 @@ fn a_schedule_waits_for_its_function_and_counts_from_then() {
         platform.status(Kind::Schedule, "s"),
         (Status::Ready, vec![])
     );
-    assert_eq!(schedules(&platform.world), std::slice::from_ref(&key));
+    assert_eq!(schedules(&platform.world)[0].0, key);
     let now = created.plus_ms(44_000);
     assert_eq!(
         next_due(&platform.world, &key, now),
         Some(created.plus_ms(50_000)),
         "it does not drift from its creation"
     );
-    let turn = turn(&platform.world, &key, None, now).unwrap();
+    let turn = turn(&platform.world, &key, created, now).unwrap();
     assert_eq!(
         due(&turn, created),
         [40_000],
@@ -68,7 +68,7 @@ fn what_is_a_little_late_is_all_run_and_what_is_very_late_only_once() {
     let mut platform = with_function();
     let key = schedule(&mut platform, schedule_of("f", "1s"));
     let t0 = platform.now;
-    let at = |ms| turn(&platform.world, &key, None, t0.plus_ms(ms)).unwrap();
+    let at = |ms| turn(&platform.world, &key, t0, t0.plus_ms(ms)).unwrap();
     assert_eq!(due(&at(999), t0), Vec::<i64>::new());
     assert_eq!(at(999).next, Some(t0.plus_ms(1_000)));
     assert_eq!(due(&at(3_500), t0), [1_000, 2_000, 3_000]);
@@ -88,7 +88,7 @@ fn what_is_a_little_late_is_all_run_and_what_is_very_late_only_once() {
     let known = turn(
         &platform.world,
         &key,
-        Some(t0.plus_ms(59_000)),
+        t0.plus_ms(59_000),
         t0.plus_ms(60_500),
     );
     let known = known.unwrap();
@@ -101,7 +101,7 @@ fn one_that_is_due_seldom_is_made_up_for_however_late_and_nothing_was_missed() {
     let mut platform = with_function();
     let key = schedule(&mut platform, schedule_of("f", "1d"));
     let t0 = platform.now;
-    let turn = turn(&platform.world, &key, None, t0.plus_ms(2 * 86_400_000 - 1)).unwrap();
+    let turn = turn(&platform.world, &key, t0, t0.plus_ms(2 * 86_400_000 - 1)).unwrap();
     assert_eq!(due(&turn, t0), [86_400_000]);
     assert!(turn.late && turn.missed.is_none());
 }
@@ -117,7 +117,7 @@ fn the_record_is_moved_once_an_hour_and_never_back() {
     assert_eq!(platform.learn(&key, &outcome), 1);
     assert_eq!(platform.learn(&key, &outcome), 0, "a repeat says nothing");
     let missed = |first, last| {
-        let id = turn(&platform.world, &key, None, t0).unwrap().id;
+        let id = turn(&platform.world, &key, t0, t0).unwrap().id;
         Outcome::Schedule(ScheduleOutcome::Missed {
             id,
             first: t0.plus_ms(first),
@@ -130,7 +130,7 @@ fn the_record_is_moved_once_an_hour_and_never_back() {
     assert_eq!(platform.learn(&key, &fresh), 1);
     assert_eq!(platform.learn(&key, &fresh), 0);
     let now = t0.plus_ms(3_701_500);
-    let turn = turn(&platform.world, &key, None, now).unwrap();
+    let turn = turn(&platform.world, &key, t0, now).unwrap();
     assert_eq!(due(&turn, t0), [3_701_000]);
     assert_eq!(latest(&platform.world, &key, t0.plus_ms(3_700_500)), None);
     platform.check();
@@ -143,7 +143,7 @@ fn what_was_said_of_another_of_the_same_name_does_not_count() {
     let t0 = platform.now;
     let old = passed(&platform.world, &key, t0.plus_ms(7_200_000)).unwrap();
     let run = |platform: &Platform| {
-        let turn = turn(&platform.world, &key, None, t0.plus_ms(1_000)).unwrap();
+        let turn = turn(&platform.world, &key, t0, t0.plus_ms(1_000)).unwrap();
         turn.due[0].run
     };
     let before = run(&platform);
@@ -165,7 +165,7 @@ fn a_paused_schedule_is_not_due_and_what_it_leaves_out_is_not_made_up_for() {
     };
     platform.must(key.clone(), update(Spec::Schedule(paused)));
     assert!(schedules(&platform.world).is_empty());
-    assert_eq!(turn(&platform.world, &key, None, t0.plus_ms(99_000)), None);
+    assert_eq!(turn(&platform.world, &key, t0, t0.plus_ms(99_000)), None);
     let (status, why) = platform.status(Kind::Schedule, "s");
     assert_eq!(status, Status::Ready);
     assert!(why[0].contains("--resume"), "{why:?}");
@@ -174,7 +174,7 @@ fn a_paused_schedule_is_not_due_and_what_it_leaves_out_is_not_made_up_for() {
     platform.now = t0.plus_ms(1_000_500);
     platform.must(key.clone(), update(Spec::Schedule(schedule_of("f", "10s"))));
     platform.run();
-    let turn = turn(&platform.world, &key, None, t0.plus_ms(1_010_100)).unwrap();
+    let turn = turn(&platform.world, &key, t0, t0.plus_ms(1_010_100)).unwrap();
     assert_eq!(due(&turn, t0), [1_010_000]);
     assert_eq!(turn.missed, None);
     platform.check();
@@ -191,7 +191,7 @@ fn a_change_of_the_input_leaves_the_moments_as_they_are() {
         ..schedule_of("f", "10s")
     };
     platform.must(key.clone(), update(Spec::Schedule(other)));
-    let turn = turn(&platform.world, &key, None, t0.plus_ms(25_000)).unwrap();
+    let turn = turn(&platform.world, &key, t0, t0.plus_ms(25_000)).unwrap();
     assert_eq!(due(&turn, t0), [10_000, 20_000]);
     assert_eq!(turn.command.input, serde_json::json!(7));
 }
@@ -203,7 +203,7 @@ fn another_rhythm_counts_from_when_it_was_asked_for() {
     let t0 = platform.now;
     platform.now = t0.plus_ms(25_000);
     platform.must(key.clone(), update(Spec::Schedule(schedule_of("f", "7s"))));
-    let turn = turn(&platform.world, &key, None, t0.plus_ms(33_000)).unwrap();
+    let turn = turn(&platform.world, &key, t0, t0.plus_ms(33_000)).unwrap();
     assert_eq!(due(&turn, t0), [32_000]);
     let last = before(&platform.world, &key, turn.due[0].at).unwrap();
     assert_eq!(last.at, t0.plus_ms(20_000));
@@ -272,12 +272,12 @@ proptest! {
         let key = schedule(&mut platform, schedule_of("f", &format!("{every}s")));
         let (t0, mut now) = (platform.now, platform.now);
         let mut runs = std::collections::BTreeMap::new();
-        let mut known = None;
+        let mut known = t0;
         for (pause, forgets) in pauses {
             now = now.plus_ms(pause);
             // One that knows nothing finds in the log of runs which was the last.
             let through = if forgets {
-                runs.last_key_value().map(|(at, _): (&Timestamp, _)| *at)
+                runs.last_key_value().map_or(t0, |(at, _): (&Timestamp, _)| *at)
             } else {
                 known
             };
@@ -286,7 +286,7 @@ proptest! {
             for due in turn.due {
                 let before = runs.insert(due.at, due.run);
                 prop_assert!(before.is_none_or(|before| before == due.run));
-                known = Some(due.at);
+                known = due.at;
             }
             prop_assert!(turn.next.unwrap() > now);
         }
