@@ -5,6 +5,7 @@ mod function;
 mod person;
 mod policy;
 mod revisions;
+mod schedule;
 mod services;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use function::{CreateFunction, FunctionFlags, FunctionWords};
 pub use person::{Dev, Templates, Test};
 pub use policy::{Isolate, Policy, RetryOn};
 pub use revisions::{Rollback, Route};
+pub use schedule::{CreateSchedule, Overlap, ScheduleFlags, UpdateSchedule};
 pub use services::{
     Abandon, Adopt, AdoptOne, AdoptServiceInstance, BrokerAccess, BrokerScope,
     CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, Named, Parameters, Rotate,

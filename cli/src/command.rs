@@ -14,6 +14,7 @@ mod logs;
 mod operate;
 mod report;
 mod revisions;
+mod schedule;
 mod services;
 mod source;
 mod template;

@@ -11,6 +11,7 @@ mod nats_server;
 mod parts;
 mod queries;
 mod rest;
+mod schedules;
 mod settings;
 mod signals;
 mod up;

@@ -7,7 +7,7 @@ use crate::batch::{Batch, NOTHING, Positions, positions};
 use crate::table::{AnyTable, Table, View, view_id};
 use crate::view::{
     Apis, Applications, BaseImages, Bindings, Brokers, Classes, Functions, Images, Instances,
-    Organizations, Secrets, ServiceAccounts,
+    Organizations, Schedules, Secrets, ServiceAccounts,
 };
 
 /// All views of the event stream.
@@ -31,6 +31,7 @@ impl EventFold {
             table::<Instances>(&tree, &known),
             table::<Bindings>(&tree, &known),
             table::<Apis>(&tree, &known),
+            table::<Schedules>(&tree, &known),
             table::<Organizations>(&tree, &known),
             table::<ServiceAccounts>(&tree, &known),
             table::<Applications>(&tree, &known),

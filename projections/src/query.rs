@@ -16,7 +16,7 @@ use crate::table::Reader;
 use crate::tag::TagFilter;
 use crate::view::{
     Apis, Applications, BaseImages, Bindings, Brokers, Classes, Functions, Images, Instances,
-    Organizations, Secrets, ServiceAccounts, class, function, json,
+    Organizations, Schedules, Secrets, ServiceAccounts, class, function, json,
 };
 use crate::views::{PATIENCE, Views};
 
@@ -132,6 +132,7 @@ macro_rules! of_kind {
             Kind::ServiceInstance => $reader.$call::<Instances>($($arg),*),
             Kind::ServiceBinding => $reader.$call::<Bindings>($($arg),*),
             Kind::API => $reader.$call::<Apis>($($arg),*),
+            Kind::Schedule => $reader.$call::<Schedules>($($arg),*),
             Kind::Organization => $reader.$call::<Organizations>($($arg),*),
             Kind::ServiceAccount => $reader.$call::<ServiceAccounts>($($arg),*),
             Kind::Application => $reader.$call::<Applications>($($arg),*),

@@ -16,6 +16,7 @@ mod life;
 mod operation;
 mod organization;
 mod revision;
+mod schedule;
 mod secret;
 mod service_account;
 mod waits;
@@ -38,6 +39,7 @@ pub use instance::{EmbeddedBinding, InstanceDocument, UpdateDocument};
 pub use operation::OperationDocument;
 pub use organization::OrganizationDocument;
 pub use revision::{RevisionDocument, RevisionStatus};
+pub use schedule::{MissedDocument, ScheduleDocument};
 pub use secret::SecretDocument;
 pub use service_account::ServiceAccountDocument;
 
@@ -51,6 +53,7 @@ pub(crate) use function::Functions;
 pub(crate) use image::Images;
 pub(crate) use instance::Instances;
 pub(crate) use organization::Organizations;
+pub(crate) use schedule::Schedules;
 pub(crate) use secret::Secrets;
 pub(crate) use service_account::ServiceAccounts;
 

@@ -8,6 +8,7 @@ mod function;
 mod iam;
 mod image;
 mod runs;
+mod schedule;
 mod secret;
 mod service;
 mod system;
@@ -26,6 +27,7 @@ static GROUPS: &[&Group] = &[
     &iam::SERVICE_ACCOUNTS,
     &image::BASE_IMAGES,
     &image::IMAGES,
+    &schedule::SCHEDULES,
     &secret::SECRETS,
     &service::BROKERS,
     &service::CLASSES,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    CreateFunction, CreateServiceBinding, CreateServiceBroker, CreateServiceInstance, OptionalBatch,
+    CreateFunction, CreateSchedule, CreateServiceBinding, CreateServiceBroker,
+    CreateServiceInstance, OptionalBatch,
 };
 
 /// `create`
@@ -102,6 +103,8 @@ pub enum CreateOne {
     ServiceBinding(CreateServiceBinding),
     /// An HTTP endpoint in front of a function
     Api(CreateApi),
+    /// A function that is run again and again
+    Schedule(CreateSchedule),
     /// A label for resources that belong together
     #[command(visible_aliases = ["app"])]
     Application {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use engine_model::{InstanceId, Kind};
 
 use super::create::Common;
-use super::{FunctionWords, OptionalBatch, kind};
+use super::{FunctionWords, OptionalBatch, UpdateSchedule, kind};
 
 /// How to reach a broker.
 #[derive(Debug, Clone, Default, Args)]
@@ -167,6 +167,8 @@ pub enum UpdateOne {
     /// Change a service instance: its plan, its parameters, its maintenance version, its tags
     #[command(name = "serviceinstance", visible_aliases = ["service-instance"])]
     ServiceInstance(UpdateServiceInstance),
+    /// Change a schedule, pause it or go on; what is not given stays
+    Schedule(UpdateSchedule),
 }
 
 /// `update servicebroker`

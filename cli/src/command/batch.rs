@@ -227,7 +227,8 @@ async fn expand(
         | Kind::Secret
         | Kind::ServiceClass
         | Kind::Run
-        | Kind::API => {}
+        | Kind::API
+        | Kind::Schedule => {}
     }
     Ok(())
 }

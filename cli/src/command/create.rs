@@ -156,6 +156,7 @@ async fn document(
             (Kind::ServiceBinding, document, binding.common)
         }
         CreateOne::Api(api) => self::api(api),
+        CreateOne::Schedule(schedule) => super::schedule::create(schedule)?,
         CreateOne::Application { name } => (
             Kind::Application,
             map(json!({ "name": name })),

@@ -54,6 +54,7 @@ pub(super) fn word(kind: Kind) -> &'static str {
         | Kind::ServiceClass
         | Kind::Function
         | Kind::Run
-        | Kind::API => kind.token(),
+        | Kind::API
+        | Kind::Schedule => kind.token(),
     }
 }

@@ -21,6 +21,9 @@ pub(super) async fn run(connection: &Connection, global: &Global, update: Update
         Some(UpdateOne::Function(function)) => self::function(connection, function).await?,
         Some(UpdateOne::ServiceBroker(broker)) => self::broker(connection, broker).await?,
         Some(UpdateOne::ServiceInstance(instance)) => self::instance(connection, instance).await?,
+        Some(UpdateOne::Schedule(schedule)) => {
+            super::schedule::update(connection, schedule).await?
+        }
         None => {
             let Some(file) = update.batch.file else {
                 bail!("say what to update, or -f FILE; 'dispatch update --help' lists the kinds");
@@ -81,7 +84,7 @@ async fn change(
 }
 
 /// The document as it is, to be changed.
-async fn present(connection: &Connection, kind: Kind, name: &str) -> Result<Fields> {
+pub(super) async fn present(connection: &Connection, kind: Kind, name: &str) -> Result<Fields> {
     let document = connection.one(kind, &Name::new(name)?, Seq(0)).await?;
     Ok(services::map(document))
 }

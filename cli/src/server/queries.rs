@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use adapter_kit::Vault;
-use engine_model::{Answer, AsOf, Code, Filter, Query, Rejection};
+use engine_model::{Answer, AsOf, Code, Filter, Kind, Query, Rejection};
 use engine_stream::{Error, Log};
 use projections::Views;
 use serde_json::{Value, json};
 
 use super::brokers::Brokers;
+use super::schedules;
 
 /// Dead letters shown at once, whatever is asked for.
 const LETTERS_MAX: usize = 1000;
@@ -51,6 +52,19 @@ impl Answers {
                 Ok(self.documents(vec![document]))
             }
             Filter::Orphans => Ok(self.documents(self.brokers.orphans(&query.org))),
+            Filter::One {
+                kind: Kind::Schedule,
+                ..
+            }
+            | Filter::All {
+                kind: Kind::Schedule,
+                ..
+            } => {
+                let (org, seq) = (query.org.clone(), query.at_least);
+                let answer = self.views.query(query).await?;
+                let fold = &self.brokers.fold;
+                Ok(schedules::complete(fold, &self.views, &org, seq, answer).await)
+            }
             Filter::One { .. }
             | Filter::All { .. }
             | Filter::History { .. }

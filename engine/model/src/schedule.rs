@@ -51,6 +51,12 @@ impl ScheduleSpec {
         self.cron == other.cron && self.time_zone == other.time_zone && self.every == other.every
     }
 
+    /// Whether both name the same resources.
+    #[must_use]
+    pub fn names_as(&self, other: &Self) -> bool {
+        self.function == other.function && self.secrets == other.secrets
+    }
+
     /// When it is due, for a person.
     #[must_use]
     pub fn when(&self) -> String {

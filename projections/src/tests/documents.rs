@@ -21,6 +21,7 @@ fn the_storys_documents_are_these() {
     insta::assert_json_snapshot!("instances", house.all::<Instances>());
     insta::assert_json_snapshot!("bindings", house.all::<Bindings>());
     insta::assert_json_snapshot!("apis", house.all::<Apis>());
+    insta::assert_json_snapshot!("schedules", house.all::<Schedules>());
     insta::assert_json_snapshot!("organizations", house.all::<Organizations>());
     insta::assert_json_snapshot!("service_accounts", house.all::<ServiceAccounts>());
     insta::assert_json_snapshot!("applications", house.all::<Applications>());

@@ -14,7 +14,7 @@ use super::fixture::{START, name, org, sealed};
 use crate::events::EventFold;
 use crate::store::Stream;
 use crate::table::Reader;
-use crate::view::{Bindings, Brokers, Classes, Functions, Instances};
+use crate::view::{Bindings, Brokers, Classes, Functions, Instances, Schedules};
 
 /// How a broker answers, drawn anew for each request.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +117,7 @@ const KEYS: &[(&str, Kind, &str)] = &[
     ("acme", Kind::Secret, "s"),
     ("acme", Kind::ServiceBroker, "azure"),
     ("dispatch", Kind::ServiceBroker, "common"),
+    ("acme", Kind::Schedule, "cron"),
 ];
 
 fn at((of, kind, text): (&str, Kind, &str)) -> ResourceKey {
@@ -157,6 +158,17 @@ fn spec(key: &ResourceKey, change: u32) -> Spec {
             service_instance: name("one"),
             parameters: Value::Null,
             secret_parameters: vec![name("s")],
+            tags: Tags::new(),
+        }),
+        (Kind::Schedule, _) => Spec::Schedule(ScheduleSpec {
+            function: name("f"),
+            cron: "* * * * *".into(),
+            time_zone: String::new(),
+            every: String::new(),
+            input: Value::Null,
+            secrets: vec![name("s")],
+            overlap: Overlap::Allow,
+            paused: change.is_multiple_of(3),
             tags: Tags::new(),
         }),
         (Kind::Function, _) => Spec::Function(FunctionSpec {
@@ -393,6 +405,7 @@ impl Bench {
             Kind::ServiceBinding => reader.one::<Bindings>(org, name),
             Kind::ServiceBroker => reader.one::<Brokers>(org, name),
             Kind::ServiceClass => reader.one::<Classes>(org, name),
+            Kind::Schedule => reader.one::<Schedules>(org, name),
             _ => reader.one::<Functions>(org, name),
         };
         let document = document.unwrap()?;
@@ -562,6 +575,7 @@ const REASONS: &[&str] = &[
     "has no plan",
     "has no service binding more yet",
     "its service instance cannot be used",
+    "function f does not exist yet",
     "new credentials are being asked for",
     "new credentials could not be had",
     "no longer offered by broker",

@@ -115,6 +115,10 @@ impl Tape {
         )
     }
 
+    pub(super) fn schedule(&mut self, name: &str, event: ScheduleEvent) -> &mut Self {
+        self.commit(Kind::Schedule, name, vec![Event::Schedule(event)])
+    }
+
     pub(super) fn api(&mut self, name: &str, event: ApiEvent) -> &mut Self {
         self.commit(Kind::API, name, vec![Event::API(event)])
     }
@@ -263,6 +267,20 @@ pub(super) fn api_spec() -> ApiSpec {
         methods: vec!["POST".into()],
         protocols: vec!["https".into()],
         uris: vec!["/postgres/demo".into()],
+        tags: tags(),
+    }
+}
+
+pub(super) fn schedule_spec() -> ScheduleSpec {
+    ScheduleSpec {
+        function: name("pg-example"),
+        cron: "0 3 * * *".into(),
+        time_zone: "Europe/Berlin".into(),
+        every: String::new(),
+        input: json!({"vacuum": true}),
+        secrets: vec![],
+        overlap: Overlap::Skip,
+        paused: false,
         tags: tags(),
     }
 }
@@ -534,5 +552,21 @@ fn functions(tape: &mut Tape) {
         "post-pg-example",
         ApiEvent::ServeRequested { generation: 1 },
     )
-    .api("post-pg-example", ApiEvent::Served { generation: 1 });
+    .api("post-pg-example", ApiEvent::Served { generation: 1 })
+    .schedule(
+        "nightly",
+        ScheduleEvent::Created {
+            id: id("schedule"),
+            spec: schedule_spec(),
+        },
+    )
+    .schedule("nightly", ScheduleEvent::Begun)
+    .schedule(
+        "nightly",
+        ScheduleEvent::Missed {
+            first: Timestamp(1_700_000_000_000),
+            last: Timestamp(1_700_172_800_000),
+            count: 3,
+        },
+    );
 }

@@ -83,6 +83,7 @@ impl View for Secrets {
             | Event::ServiceClass(_)
             | Event::ServiceInstance(_)
             | Event::API(_)
+            | Event::Schedule(_)
             | Event::Organization(_)
             | Event::ServiceAccount(_)
             | Event::Application(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! What a resource waits for, looked up in the other views when it is shown. The texts are those
 //! of the engine.
 
-use engine_model::spec::{BindingChoice, FunctionSpec, InstanceSpec, ServiceUse};
+use engine_model::spec::{BindingChoice, FunctionSpec, InstanceSpec, ScheduleSpec, ServiceUse};
 use engine_model::{Name, OrgName};
 
 use crate::Error;
@@ -37,6 +37,19 @@ pub(crate) fn function(
         Some(row) if !row.making.is_made() => Some(format!("function {name} is not ready yet")),
         Some(_) => None,
     })
+}
+
+/// What a schedule waits for.
+pub(crate) fn of_schedule(
+    reader: &Reader<'_>,
+    org: &OrgName,
+    spec: &ScheduleSpec,
+) -> Result<Vec<String>, Error> {
+    let mut missing: Vec<String> = function(reader, org, &spec.function)?.into_iter().collect();
+    for name in &spec.secrets {
+        missing.extend(credentials(reader, org, name)?);
+    }
+    Ok(missing)
 }
 
 /// What a function of this name waits for.

@@ -55,6 +55,11 @@ fn cases() -> Vec<Case> {
             created: 200,
             ..case("/v1/api", "API", api)
         },
+        case(
+            "/v1/schedules",
+            "Schedule",
+            json!({ "function": "f", "cron": "*/5 * * * *", "timeZone": "Europe/Berlin" }),
+        ),
         Case {
             created: 200,
             ..case("/v1/application", "Application", json!({}))

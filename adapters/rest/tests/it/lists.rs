@@ -44,6 +44,7 @@ async fn a_list_shows_what_its_filters_ask_for() {
             "db",
         ),
         (Kind::API, "/v1/api?function=", "function", "f"),
+        (Kind::Schedule, "/v1/schedules?function=", "function", "f"),
     ];
     for (kind, path, field, value) in cases {
         know(&house, kind, "yes", json!({ field: value }));

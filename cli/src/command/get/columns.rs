@@ -48,6 +48,18 @@ pub(super) fn columns(kind: Kind) -> Vec<Column> {
             STATUS,
             column("Enabled", |d| (d["enabled"] == true).to_string()),
         ],
+        Kind::Schedule => vec![
+            NAME,
+            column("Function", |d| text(&d["function"])),
+            column("When", |d| text(&d["when"])),
+            column("Next Run", |d| match d["paused"] == true {
+                true => "paused".into(),
+                false => date(&d["nextTime"]),
+            }),
+            column("Last Run", |d| date(&d["lastRun"]["dueTime"])),
+            column("Last Status", |d| text(&d["lastRun"]["status"])),
+            STATUS,
+        ],
         Kind::BaseImage => vec![
             NAME,
             column("URL", |d| text(&d["dockerUrl"])),

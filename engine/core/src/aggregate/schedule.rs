@@ -85,7 +85,7 @@ impl Schedule {
 
     fn change(&mut self, spec: &ScheduleSpec, now: Timestamp) {
         let as_often = self.spec.is_as_often(spec);
-        let names_others = names_others(&self.spec, spec);
+        let names_others = !self.spec.names_as(spec);
         if !as_often || names_others || self.spec.paused != spec.paused {
             if let Some(at) = self.last(now) {
                 self.earlier = Some(Earlier {
@@ -126,9 +126,4 @@ impl Schedule {
         let last = self.rhythm()?.last(until)?;
         (last > since).then_some(last)
     }
-}
-
-/// Whether a schedule names others than before, for which it is to wait.
-pub(crate) fn names_others(before: &ScheduleSpec, after: &ScheduleSpec) -> bool {
-    before.function != after.function || before.secrets != after.secrets
 }

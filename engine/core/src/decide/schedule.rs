@@ -7,7 +7,7 @@ use engine_model::{
 
 use super::function::stored;
 use super::{Ask, Decision, delete};
-use crate::aggregate::schedule::{Stage, names_others};
+use crate::aggregate::schedule::Stage;
 use crate::refuse;
 use crate::rhythm::Rhythm;
 use crate::world::World;
@@ -31,7 +31,7 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             check(ask, spec)?;
             let updated = ScheduleEvent::Updated { spec: spec.clone() };
             let waits = ask.world.schedule(ask.key).is_none_or(|state| {
-                state.stage == Stage::Waiting || names_others(&state.spec, spec)
+                state.stage == Stage::Waiting || !state.spec.names_as(spec)
             });
             if waits {
                 begun_with(ask, updated, spec)
