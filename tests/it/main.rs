@@ -19,6 +19,7 @@ mod person;
 mod rest_cli;
 mod revisions;
 mod runs;
+mod schedules;
 mod services;
 mod sim;
 mod tidy;

@@ -13,6 +13,7 @@ const KINDS: &[&str] = &[
     "images",
     "organizations",
     "runs",
+    "schedules",
     "secrets",
     "serviceaccounts",
     "servicebindings",
