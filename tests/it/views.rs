@@ -73,6 +73,8 @@ fn furnish(dispatch: &Dispatch, broker: &Broker) {
     dispatch.function("echo", ECHO, &flags);
     let api = ["create", "api", "echo", "echo", "--path", "/echo", "--wait"];
     let _ = dispatch.cli(&api).ok();
+    let leap = ["create", "schedule", "leap", "echo", "--cron", "0 0 29 2 *"];
+    let _ = dispatch.cli(&leap).ok();
     for input in ["1", r#"{"a":[2]}"#] {
         let _ = dispatch
             .cli(&["exec", "echo", "--wait", "--input", input])

@@ -32,6 +32,8 @@ const TWICE: &[(&str, &str)] = &[
     ),
     ("parking_lot", SLED),
     ("parking_lot_core", SLED),
+    ("phf", TZ),
+    ("phf_shared", TZ),
     ("r-efi", "getrandom, on another system"),
     ("rand", NKEYS),
     ("rand_core", NKEYS),
@@ -49,6 +51,7 @@ const TWICE: &[(&str, &str)] = &[
 ];
 
 const NKEYS: &str = "async-nats's nkeys";
+const TZ: &str = "chrono-tz; tokio-postgres has the newer one";
 const SLED: &str = "sled";
 const OCI: &str = "oci-client's oci-spec; jsonschema has the newer one";
 
