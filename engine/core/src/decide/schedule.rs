@@ -30,9 +30,10 @@ pub(crate) fn ask(ask: &Ask<'_>) -> Result<Decision, Rejection> {
             ask.must_be_there()?;
             check(ask, spec)?;
             let updated = ScheduleEvent::Updated { spec: spec.clone() };
-            let waits = ask.world.schedule(ask.key).is_none_or(|state| {
-                state.stage == Stage::Waiting || !state.spec.names_as(spec)
-            });
+            let waits = ask
+                .world
+                .schedule(ask.key)
+                .is_none_or(|state| state.stage == Stage::Waiting || !state.spec.names_as(spec));
             if waits {
                 begun_with(ask, updated, spec)
             } else {
