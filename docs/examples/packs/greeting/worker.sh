@@ -4,7 +4,7 @@ while read -r line <&3; do
     case $line in
         '{"init"'*)
             # The text of the source, as JSON has it.
-            text=$(printf '%s' "$line" | sed 's/.*\["[^"]*\.greeting","\([^"]*\)".*/\1/; s/\\n$//')
+            text=$(printf '%s' "$line" | sed -n 's/.*\["[^"]*\.greeting","\([^"]*\)".*/\1/p' | sed 's/\\n$//')
             echo '{"ready":1}' >&3
             ;;
         *)
