@@ -473,11 +473,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// `logs`
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLE:\n  dispatch logs hello-py --follow")]
+#[command(
+    after_help = "EXAMPLES:\n  dispatch logs hello-py --follow\n  dispatch logs image python3-pg"
+)]
 pub struct Logs {
-    /// The function
-    pub function: String,
-    /// Go on with what its runs print from now on
+    /// FUNCTION, or image NAME for what the build of an image printed
+    #[arg(required = true, num_args = 1..=2, value_name = "FUNCTION|image NAME")]
+    pub words: Vec<String>,
+    /// Go on with what is printed from now on
     #[arg(short, long)]
     pub follow: bool,
     /// Of so many of the latest runs

@@ -2,6 +2,7 @@
 
 mod broker;
 mod brokers;
+mod builds;
 mod gateway;
 mod home;
 mod install;

@@ -1,5 +1,6 @@
 //! What a person does all day: say how a function is run, try it, and change it.
 
+mod builds;
 mod dev;
 mod policy;
 mod templates;

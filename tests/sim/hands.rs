@@ -323,6 +323,7 @@ impl Sim {
                 build: build.build,
                 layer: None,
                 bytes: 1,
+                log: None,
             }),
             Effect::LoadFunction(load) => Outcome::Function(FunctionOutcome::Loaded {
                 revision: load.revision,

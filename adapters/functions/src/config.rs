@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_kit::Blobs;
-use adapter_sandbox::{LauncherConfig, Limits};
+use adapter_sandbox::{Endpoint, LauncherConfig, Limits};
 
 /// Everything [`Functions::start`](crate::Functions::start) needs; [`Config::new`] has defaults
 /// for all but the first three.
@@ -119,14 +119,17 @@ pub struct Builds {
     pub timeout: Duration,
     /// What the unpacked layer may hold.
     pub layer_bytes_max: u64,
+    /// The hosts that a build can reach; none means whatever the node can.
+    pub hosts: Option<Vec<Endpoint>>,
 }
 
 impl Default for Builds {
-    /// Ten minutes, and 1 GiB.
+    /// Ten minutes, 1 GiB, and the node's network.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(600),
             layer_bytes_max: 1 << 30,
+            hosts: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
 use crate::floor::{Floor, Need};
 use crate::language::{self, BaseImage, Language, add_packs};
-use crate::layers::{Layer, LayerSpec, Layers, write_whole};
+use crate::layers::{Built, Layer, LayerSpec, Layers, Order, write_whole};
 use crate::logs::KEPT_BYTES;
 use crate::oci::{Images, Place, Root};
 use crate::pool::Pool;
@@ -237,7 +237,13 @@ impl Functions {
         base: &BaseImage,
         spec: &LayerSpec,
     ) -> Result<Option<Layer>, Failure> {
-        self.inner.layers.build(base, spec).await
+        self.build(base, spec, &Order::default()).await.layer
+    }
+
+    /// Builds the dependency layer of an image for somebody, as [`build_layer`](Self::build_layer)
+    /// does, and keeps what the tools printed.
+    pub async fn build(&self, base: &BaseImage, spec: &LayerSpec, order: &Order) -> Built {
+        self.inner.layers.build(base, spec, order).await
     }
 
     /// Loads a revision: when this returns, its handler has been loaded in a sandboxed worker that

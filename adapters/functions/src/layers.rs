@@ -3,26 +3,29 @@
 //! ```text
 //! <state>/layers/<digest>/      unpacked, read-only; a digest is that of the packed layer
 //! <state>/layers/keys/<key>     which layer a manifest came to, for this interpreter
-//! <state>/layers/logs/<key>     what its build printed
+//! <state>/layers/logs/<key>     what its build printed, which is in the blob store as well
 //! <state>/builds/<random>/      a build under way; whatever is in there at start is swept out
-//! <state>/cache/<base>/         downloads of the tools, for this host or for one image; an image's
-//!                               are swept out at start
+//! <state>/cache/<org>@<base>/   downloads of the tools for one organization, on this host or in one
+//!                               image; an image's are swept out at start
 //! ```
 
 mod archive;
 mod locks;
 mod packages;
+mod secrets;
 mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use adapter_kit::{BlobError, Blobs, Digest};
-use adapter_sandbox::Launcher;
+use adapter_kit::{BlobError, Blobs, Digest, LineSink};
+use adapter_sandbox::{Launcher, Network};
 use bytes::Bytes;
+use engine_model::OrgName;
 use serde::{Deserialize, Serialize};
 
 use self::locks::Locks;
@@ -34,9 +37,11 @@ use crate::oci::is_younger;
 use crate::untrusted;
 
 /// Part of every key: what is built differently must not be taken for the same.
-const BUILDER: u32 = 3;
+const BUILDER: u32 = 4;
 /// The cache of builds on the host's interpreters, which run nothing but the host's own tools.
-const HOST_CACHE: &str = "host";
+const HOST_CACHE: &str = "@host";
+/// How long the log of a build is kept that came to nothing.
+const FAILED_LOG_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Each holds a packed layer in memory meanwhile.
 const UNPACKINGS_MAX: usize = 4;
 
@@ -57,6 +62,25 @@ pub struct SystemPackage {
     /// Its version, or how that begins; empty for any.
     #[serde(default)]
     pub version: String,
+}
+
+/// For whom a layer is built. Nobody finds what was downloaded for another, nor a layer that was
+/// built of it.
+#[derive(Clone, Default)]
+pub struct Order {
+    /// Whose it is; of the node itself unless said.
+    pub organization: Option<OrgName>,
+    /// Who is told what the tools print, while they do.
+    pub lines: Option<Arc<dyn LineSink>>,
+}
+
+/// What came of a build.
+#[derive(Debug)]
+pub struct Built {
+    /// The layer; none when the spec asks for nothing.
+    pub layer: Result<Option<Layer>, Failure>,
+    /// Where what the tools printed is in the blob store, if they printed anything.
+    pub log: Option<Digest>,
 }
 
 /// A built layer.
@@ -133,10 +157,23 @@ impl Layers {
 
     /// Builds the layer of a spec, or finds that it is built already. A spec that asks for nothing
     /// has none.
-    pub(crate) async fn build(
+    pub(crate) async fn build(&self, base: &BaseImage, spec: &LayerSpec, order: &Order) -> Built {
+        let mut key = None;
+        let layer = self.layer(base, spec, order, &mut key).await;
+        let log = match key {
+            Some(key) => self.log(&key).await,
+            None => None,
+        };
+        Built { layer, log }
+    }
+
+    /// Notes the key as soon as it is known.
+    async fn layer(
         &self,
         base: &BaseImage,
         spec: &LayerSpec,
+        order: &Order,
+        noted: &mut Option<Digest>,
     ) -> Result<Option<Layer>, Failure> {
         let root = base.root.as_ref();
         let missing = packages::missing(root, &spec.system_packages).await?;
@@ -151,7 +188,7 @@ impl Layers {
                 "{label} functions have no manifest of dependencies"
             )));
         }
-        let key = key(base, manifest, &missing);
+        let key = &*noted.insert(key(base, manifest, &missing, order));
         let key_file = self.folder.join("keys").join(key.as_str());
         if let Some(layer) = self.known(&key_file).await {
             return Ok(layer);
@@ -160,9 +197,10 @@ impl Layers {
         if let Some(layer) = self.known(&key_file).await {
             return Ok(layer);
         }
-        let cache = self.cache.join(cache_name(base));
+        let cache = self.cache.join(cache_name(base, order));
         let folder = self.scratch()?;
-        let room = tool::Room {
+        let log = self.folder.join("logs").join(key.as_str());
+        let mut room = tool::Room {
             launcher: &self.launcher,
             tools: &self.tools,
             base,
@@ -172,7 +210,15 @@ impl Layers {
             cache: &cache,
             timeout: self.bounds.timeout,
             layer_bytes_max: self.bounds.layer_bytes_max,
-            log: &self.folder.join("logs").join(key.as_str()),
+            network: match &self.bounds.hosts {
+                None => Network::Host,
+                Some(hosts) if hosts.is_empty() => Network::None,
+                Some(hosts) => Network::Relay(hosts.clone()),
+            },
+            log: &log,
+            lines: order.lines.clone(),
+            said: Mutex::default(),
+            secrets: secrets::Secrets::default(),
         };
         room.furnish()?;
         if !missing.is_empty() {
@@ -192,6 +238,25 @@ impl Layers {
         write_whole(&key_file, text.as_bytes())
             .map_err(|e| Failure::io("note a built layer", &e))?;
         Ok(layer)
+    }
+
+    /// Gives what a build printed to the blob store, so that it can be read on any node.
+    async fn log(&self, key: &Digest) -> Option<Digest> {
+        let text = std::fs::read(self.folder.join("logs").join(key.as_str())).ok()?;
+        if text.is_empty() {
+            return None;
+        }
+        let digest = Digest::of(&text);
+        if matches!(self.blobs.0.has(&digest).await, Ok(true)) {
+            return Some(digest);
+        }
+        match self.blobs.0.put(Bytes::from(text)).await {
+            Ok(digest) => Some(digest),
+            Err(error) => {
+                tracing::warn!(%error, "the log of a build is on this node only");
+                None
+            }
+        }
     }
 
     /// What a key file tells of, if this node still has it or can have it.
@@ -263,13 +328,32 @@ impl Layers {
             for key in self.keys_of(&digest).map_err(failed)? {
                 let gone = self.blobs.0.remove(&digest).await;
                 gone.map_err(|e| Failure::now(format!("failed to remove a layer: {e}")))?;
+                self.remove_log(key.file_name()).await?;
                 std::fs::remove_file(key).map_err(failed)?;
             }
             let going = self.scratch()?;
             std::fs::rename(&path, going.path().join("gone")).map_err(failed)?;
             removed += 1;
         }
+        for entry in std::fs::read_dir(self.folder.join("logs")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let built = self.folder.join("keys").join(entry.file_name()).exists();
+            if !built && !is_younger(&entry.path(), FAILED_LOG_MAX) {
+                self.remove_log(Some(&entry.file_name())).await?;
+            }
+        }
         Ok(removed)
+    }
+
+    /// Removes what a build printed, also from the blob store.
+    async fn remove_log(&self, key: Option<&OsStr>) -> Result<(), Failure> {
+        let path = self.folder.join("logs").join(key.unwrap_or_default());
+        let Ok(text) = std::fs::read(&path) else {
+            return Ok(()); // it printed nothing
+        };
+        let gone = self.blobs.0.remove(&Digest::of(&text)).await;
+        gone.map_err(|e| Failure::now(format!("failed to remove the log of a build: {e}")))?;
+        std::fs::remove_file(path).map_err(|e| Failure::io("remove the log of a build", &e))
     }
 
     /// The notes of builds that came to a layer.
@@ -325,7 +409,7 @@ impl Layers {
 }
 
 /// What a manifest comes to depends on it, on the interpreter it is for, and on this builder.
-fn key(base: &BaseImage, manifest: &str, missing: &[String]) -> Digest {
+fn key(base: &BaseImage, manifest: &str, missing: &[String], order: &Order) -> Digest {
     let parts = (
         BUILDER,
         base.language,
@@ -333,6 +417,7 @@ fn key(base: &BaseImage, manifest: &str, missing: &[String]) -> Digest {
         std::env::consts::ARCH,
         manifest,
         missing,
+        &order.organization,
     );
     Digest::of(&serde_json::to_vec(&parts).expect("plain data"))
 }
@@ -373,11 +458,12 @@ fn sound(layer: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Images write to caches of their own, so that none finds what another has left.
-fn cache_name(base: &BaseImage) -> String {
+/// Organizations and images write to caches of their own, so that none finds what another has left.
+fn cache_name(base: &BaseImage, order: &Order) -> String {
+    let organization = order.organization.as_ref().map_or("", OrgName::as_str);
     match &base.root {
-        None => HOST_CACHE.to_owned(),
-        Some(root) => root.digest.replace(':', "-"),
+        None => format!("{organization}{HOST_CACHE}"),
+        Some(root) => format!("{organization}@{}", root.digest.replace(':', "-")),
     }
 }
 
@@ -386,7 +472,8 @@ fn sweep_caches(caches: &Path) -> Result<(), Error> {
         return Ok(()); // there was none yet
     };
     for entry in entries.flatten() {
-        if entry.file_name() != HOST_CACHE && untrusted::is_folder(&entry.path()) {
+        let of_host = entry.file_name().to_string_lossy().ends_with(HOST_CACHE);
+        if !of_host && untrusted::is_folder(&entry.path()) {
             remove(&entry.path())?;
         }
     }

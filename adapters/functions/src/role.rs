@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_kit::{Blobs, Digest, Later, Performer, RunCall, Runner};
+use adapter_kit::{Blobs, Digest, Later, LineSink, Performer, RunCall, Runner};
 use adapter_sandbox::Limits;
 use async_trait::async_trait;
 use base64::Engine;
@@ -19,8 +19,8 @@ use serde_json::Value;
 use tracing::debug;
 
 use crate::{
-    Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec, NetworkPolicy,
-    Revision, Scale, Source, SystemPackage, run::CANCELLED,
+    Built, Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec,
+    NetworkPolicy, Order, Revision, Scale, Source, SystemPackage, run::CANCELLED,
 };
 
 /// Wait before what failed for this node's own reasons is tried again.
@@ -32,7 +32,11 @@ pub struct Workers {
     functions: Functions,
     blobs: Arc<dyn Blobs>,
     slots: usize,
+    builds: Option<BuildSinks>,
 }
+
+/// Who is told what the build of an image prints, by the image.
+pub type BuildSinks = Arc<dyn Fn(&ResourceKey) -> Arc<dyn LineSink> + Send + Sync>;
 
 /// Why a revision was not loaded.
 enum NotLoaded {
@@ -60,6 +64,16 @@ impl Workers {
             functions,
             blobs,
             slots,
+            builds: None,
+        }
+    }
+
+    /// The same, telling somebody what builds of images print.
+    #[must_use]
+    pub fn telling(self, builds: BuildSinks) -> Self {
+        Self {
+            builds: Some(builds),
+            ..self
         }
     }
 
@@ -83,29 +97,38 @@ impl Workers {
         Ok(Outcome::BaseImage(outcome))
     }
 
-    async fn build(&self, build: &ImageBuild) -> Result<Outcome, Later> {
+    async fn build(&self, key: &ResourceKey, build: &ImageBuild) -> Result<Outcome, Later> {
         let number = build.build;
-        let outcome = match self.layer(build).await {
+        let built = self.layer(key, build).await;
+        let built = built.unwrap_or_else(|failure| Built {
+            layer: Err(failure),
+            log: None,
+        });
+        let log = built.log.map(|digest| digest.to_string());
+        let outcome = match built.layer {
             Ok(None) => ImageOutcome::Built {
                 build: number,
                 layer: None,
                 bytes: 0,
+                log,
             },
             Ok(Some(layer)) => ImageOutcome::Built {
                 build: number,
                 layer: Some(layer.digest.to_string()),
                 bytes: layer.bytes,
+                log,
             },
             Err(failure) if failure.transient => return Err(later(failure.reason)),
             Err(failure) => ImageOutcome::Failed {
                 build: number,
                 reason: failure.reason,
+                log,
             },
         };
         Ok(Outcome::Image(outcome))
     }
 
-    async fn layer(&self, build: &ImageBuild) -> Result<Option<crate::Layer>, Failure> {
+    async fn layer(&self, key: &ResourceKey, build: &ImageBuild) -> Result<Built, Failure> {
         let language = Language::parse(&build.language);
         let language = language.ok_or_else(|| no_pack(&build.language))?;
         let root = build.root.as_ref();
@@ -119,7 +142,11 @@ impl Workers {
             manifest,
             system_packages: packages.collect(),
         };
-        self.functions.build_layer(&base, &spec).await
+        let order = Order {
+            organization: Some(key.org.clone()),
+            lines: self.builds.as_ref().map(|sinks| sinks(key)),
+        };
+        Ok(self.functions.build(&base, &spec, &order).await)
     }
 
     async fn load(&self, load: &FunctionLoad) -> Result<(), NotLoaded> {
@@ -269,7 +296,7 @@ impl Performer for Workers {
                 .prepare(*generation, language, docker_url)
                 .await
                 .map(Some),
-            Effect::BuildImage(build) => self.build(build).await.map(Some),
+            Effect::BuildImage(build) => self.build(key, build).await.map(Some),
             Effect::LoadFunction(load) => {
                 let revision = load.revision;
                 let outcome = match self.load(load).await {

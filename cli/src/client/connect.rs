@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_kit::{Blobs, ClientError, Commands, Queries, RunTicket, Runs, Submission};
+use adapter_kit::{Blobs, ClientError, Commands, Digest, Queries, RunTicket, Runs, Submission};
 use adapter_vault::Sealer;
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use engine_model::{
     Actor, Answer, Command, CommandId, Filter, Kind, LogLine, Name, OrgName, Query, Recorded,
     Reply, ResourceKey, RunCommand, RunId, Seq,
@@ -28,6 +29,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Lines as they are printed, with the run that printed them.
 pub type LogLines = BoxStream<'static, (RunId, LogLine)>;
+
+const NOT_OVER_REST: &str =
+    "lines are told over NATS only while they are printed, and this connection is over REST";
 
 /// A connection, and in whose name it is used.
 pub struct Connection {
@@ -303,10 +307,29 @@ impl Connection {
     /// # Errors
     /// When the connection is not over NATS, or lost.
     pub async fn follow_logs(&self, function: &Name, run: Option<RunId>) -> Result<LogLines> {
-        let client = self.nats.as_ref().context(
-            "lines are told over NATS only while they are printed, and this connection is over REST",
-        )?;
+        let client = self.nats.as_ref().context(NOT_OVER_REST)?;
         Ok(client.follow_logs(&self.org, function, run).await?)
+    }
+
+    /// The lines that builds of an image print from now on.
+    ///
+    /// # Errors
+    /// When the connection is not over NATS, or lost.
+    pub async fn follow_build(&self, image: &Name) -> Result<BoxStream<'static, LogLine>> {
+        let client = self.nats.as_ref().context(NOT_OVER_REST)?;
+        Ok(client.follow_build(&self.org, image).await?)
+    }
+
+    /// What the object store has under a digest.
+    ///
+    /// # Errors
+    /// When the connection is not over NATS, or it is not there.
+    pub async fn blob(&self, digest: &str) -> Result<Bytes> {
+        let blobs = self.blobs.as_ref().context(
+            "this is read from the object store over NATS, and this connection is over REST",
+        )?;
+        let digest = Digest::parse(digest).context("it is no digest")?;
+        Ok(blobs.get(&digest).await?)
     }
 
     /// The id of the run that a command starts: its key's, or a new one.

@@ -1,18 +1,26 @@
-//! `dispatch logs`: what runs of a function printed, and what they print.
+//! `dispatch logs`: what runs of a function or the build of an image printed, and what they print.
 
-use anyhow::Result;
+mod image;
+
+use anyhow::{Result, bail};
 use engine_model::{Filter, Kind, LogLine, LogStream, Name, RunId, Seq};
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 
-use crate::args::{Global, Logs};
+use crate::args::{self, Global, Logs};
 use crate::client::{Connection, LogLines};
 use crate::exit::Exit;
 use crate::output::{Format, note, print, print_data};
 
 /// Shows what the latest runs printed, oldest first, and then what runs print until it is ended.
 pub(super) async fn run(connection: &Connection, global: &Global, logs: Logs) -> Result<Exit> {
-    let function = Name::new(&logs.function)?;
+    let function = match &logs.words[..] {
+        [kind, name] if args::kind(kind) == Ok(Kind::Image) => {
+            return image::run(connection, global, name, logs.follow).await;
+        }
+        [function] => Name::new(function)?,
+        _ => bail!("say FUNCTION, or image NAME"),
+    };
     // Or a misspelt name would look like a function that prints nothing.
     connection.one(Kind::Function, &function, Seq(0)).await?;
     // Before the runs are read, so that no line falls between.

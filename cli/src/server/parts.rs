@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::brokers::Brokers;
+use super::builds;
 use super::gateway::Endpoints;
 use super::home::Home;
 use super::invoker::RunInvoker;
@@ -145,7 +146,7 @@ impl Parts {
         };
         let workers = functions
             .clone()
-            .map(|f| Workers::new(f, blobs.clone(), SLOTS));
+            .map(|f| Workers::new(f, blobs.clone(), SLOTS).telling(builds::told(log.clone())));
         let gateway = plan.roles.gateway.then(|| Arc::new(OnceLock::new()));
 
         let services = Arc::new(Services::new(vault.clone()));
@@ -358,6 +359,10 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
         if let Some(path) = path {
             config.interpreters.insert(label.to_owned(), path.clone());
         }
+    }
+    if let Some(hosts) = &worker.build_hosts {
+        let endpoints = hosts.iter().map(|host| builds::endpoint(host));
+        config.builds.hosts = Some(endpoints.collect::<Result<_>>()?);
     }
     if let Some(max) = worker.workers_max {
         config.pools.workers_max = max.max(1);

@@ -114,6 +114,8 @@ pub(crate) struct Worker {
     pub(crate) registry_credentials: Option<PathBuf>,
     /// Folders below which base images that are files of this node may lie; by default none.
     pub(crate) image_folders: Vec<PathBuf>,
+    /// What builds of images can reach, as `HOST:PORT`; by default whatever the node can.
+    pub(crate) build_hosts: Option<Vec<String>>,
     /// Interpreters by language, instead of the ones that are found.
     pub(crate) interpreters: BTreeMap<String, PathBuf>,
     /// The Python interpreter.

@@ -157,6 +157,9 @@ pub enum ImageEvent {
         layer: Option<String>,
         /// The layer's size in bytes.
         bytes: u64,
+        /// Where in the blob store what the tools printed is, if they printed anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
     },
     /// The layer could not be built.
     BuildFailed {
@@ -164,6 +167,9 @@ pub enum ImageEvent {
         build: u32,
         /// Why, with the tool's last lines.
         reason: String,
+        /// Where in the blob store what the tools printed is, if they printed anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
     },
     /// It is gone.
     Deleted,

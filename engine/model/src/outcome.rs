@@ -62,6 +62,9 @@ pub enum ImageOutcome {
         layer: Option<String>,
         /// Its size.
         bytes: u64,
+        /// Where in the blob store what the tools printed is, if they printed anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
     },
     /// It could not be built.
     Failed {
@@ -69,6 +72,9 @@ pub enum ImageOutcome {
         build: u32,
         /// Why, with the tool's last lines.
         reason: String,
+        /// Where in the blob store what the tools printed is, if they printed anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
     },
 }
 

@@ -83,6 +83,13 @@ pub fn logs_of(org: &OrgName, function: &Name) -> String {
     format!("dispatch.logs.{org}.{function}.*")
 }
 
+/// `dispatch.logs.<org>.image.<image>.build`: the lines of a build while it goes on, which no stream
+/// keeps
+#[must_use]
+pub fn build_log(org: &OrgName, image: &Name) -> String {
+    format!("dispatch.logs.{org}.image.{image}.build")
+}
+
 /// `dispatch.rejected.<org>.<command id>`; `_` stands for an organization that could not be read.
 #[must_use]
 pub fn rejected(org: Option<&OrgName>, command: CommandId) -> String {

@@ -144,6 +144,29 @@ impl Client {
         Ok(messages.filter_map(line).boxed())
     }
 
+    /// The lines that builds of an image print from now on, while they go on, as
+    /// [`follow_logs`](Self::follow_logs) tells those of runs.
+    ///
+    /// # Errors
+    /// `Unreachable` when the connection is closed.
+    pub async fn follow_build(
+        &self,
+        org: &OrgName,
+        image: &Name,
+    ) -> Result<BoxStream<'static, LogLine>, ClientError> {
+        let subject = subject::build_log(org, image);
+        let messages = self
+            .link
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(unreachable)?;
+        // From when this returns on, nothing is missed.
+        self.link.round_trip().await.map_err(unreachable)?;
+        let line = |message: Message| async move { serde_json::from_slice(&message.payload).ok() };
+        Ok(messages.filter_map(line).boxed())
+    }
+
     /// Publishes a request durably. `Ok(true)` when the server had it already.
     async fn publish(
         &self,

@@ -67,6 +67,13 @@ impl std::fmt::Debug for JetStream {
 }
 
 impl JetStream {
+    /// Tells whoever listens; the client queues what it sends, and when that queue is full, the line
+    /// is left out.
+    fn tell(&self, subject: String, line: &LogLine) -> bool {
+        let sent = self.link.client.publish(subject, json(line));
+        matches!(sent.now_or_never(), Some(Ok(())))
+    }
+
     /// Connects, checks that the server can do what is needed, and makes or checks the streams.
     ///
     /// # Errors
@@ -339,10 +346,11 @@ impl Log for JetStream {
     }
 
     fn tell_line(&self, org: &OrgName, function: &Name, run: RunId, line: &LogLine) -> bool {
-        let subject = subject::logs(org, function, run);
-        // The client queues what it sends; when that queue is full, the line is left out.
-        let sent = self.link.client.publish(subject, json(line));
-        matches!(sent.now_or_never(), Some(Ok(())))
+        self.tell(subject::logs(org, function, run), line)
+    }
+
+    fn tell_build_line(&self, org: &OrgName, image: &Name, line: &LogLine) -> bool {
+        self.tell(subject::build_log(org, image), line)
     }
 
     async fn tail_runs(

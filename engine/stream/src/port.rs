@@ -257,6 +257,13 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
+    /// Tells whoever listens a line that the build of an image printed, as [`tell_line`](Self::tell_line)
+    /// does.
+    fn tell_build_line(&self, org: &OrgName, image: &Name, line: &LogLine) -> bool {
+        let _ = (org, image, line);
+        true
+    }
+
     /// The run stream after a position, oldest first, and then each message as it comes.
     async fn tail_runs(
         &self,

@@ -422,6 +422,7 @@ pub(super) fn story() -> Tape {
             build: 1,
             layer: Some("ab".repeat(32)),
             bytes: 12_345,
+            log: None,
         },
     )
     .secret(

@@ -168,6 +168,7 @@ impl Bench {
                 build: build.build,
                 layer: Some(build.manifest.clone()),
                 bytes: 1,
+                log: None,
             }),
             Effect::LoadFunction(load) if load.spec.handler == "bad" => {
                 Outcome::Function(FunctionOutcome::Failed {

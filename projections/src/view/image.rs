@@ -16,6 +16,9 @@ use crate::{Error, tag};
 pub struct ImageDocument {
     /// The base image, by name.
     pub base_image_name: String,
+    /// Where in the blob store what the last build printed is, if it printed anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_log: Option<String>,
     /// When it was asked for.
     pub created_time: i64,
     /// Where the layer lies: `<image id>@sha256:<digest>`, the id alone when there is nothing in
@@ -49,13 +52,15 @@ pub(crate) struct Row {
     pub(crate) making: Making,
     language: String,
     url: String,
+    #[serde(default)]
+    log: Option<String>,
 }
 
 pub(crate) struct Images;
 
 impl View for Images {
     const NAME: &'static str = "image";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Row = Row;
 
     fn folds(kind: Kind) -> bool {
@@ -82,6 +87,7 @@ impl View for Images {
         };
         Ok(Some(json(&ImageDocument {
             reason: row.making.reason(waits)?,
+            build_log: row.log,
             base_image_name: row.spec.base_image_name.to_string(),
             created_time: row.created.unix_seconds(),
             docker_url: row.url,
@@ -107,6 +113,7 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &ImageEvent) -> Option<Row> {
             making: Making::default(),
             language: String::new(),
             url: String::new(),
+            log: None,
         });
     }
     let row = row?;
@@ -122,18 +129,20 @@ fn evolve(row: Option<Row>, at: Timestamp, event: &ImageEvent) -> Option<Row> {
             making: row.making.begun(),
             ..row
         }),
-        E::Built { layer, .. } => {
+        E::Built { layer, log, .. } => {
             let url = match layer {
                 Some(digest) => format!("{}@sha256:{digest}", row.id),
                 None => row.id.to_string(),
             };
             Some(Row {
                 url,
+                log: log.clone(),
                 making: row.making.done(),
                 ..row
             })
         }
-        E::BuildFailed { reason, .. } => Some(Row {
+        E::BuildFailed { reason, log, .. } => Some(Row {
+            log: log.clone(),
             making: row.making.failed(reason),
             ..row
         }),

@@ -1,26 +1,32 @@
-//! A pack's builder in a sandbox: host network, its own folder and cache, a time limit, a bounded
-//! log.
+//! A pack's builder in a sandbox: the network that builds have, its own folder and cache, a time
+//! limit, a bounded log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use adapter_kit::LineSink;
 use adapter_sandbox::{Exit, Launcher, Limits, Mount, Network, Spec};
+use engine_model::LogStream;
 use tokio::time::Instant;
 
 use super::packages;
+use super::secrets::{Plain, Secrets};
 use crate::blueprint::interpreter_mount;
 use crate::error::{Failure, chain};
 use crate::language::{BaseImage, PACK_DIR};
-use crate::logs::Capture;
+use crate::live::Live;
+use crate::logs::{Capture, KEPT_BYTES};
 use crate::oci::Root;
 use crate::pack::{Build, Tool, fill};
+use crate::relay::Relays;
 use crate::supervise::{Bound, End, exceeds, follow};
 use crate::untrusted;
 
 /// Where files of the host are in an image's sandbox.
 const HOST: &str = "/host";
-/// Files that the sandbox brings itself with the host's network.
+/// Files that the sandbox brings itself, whatever it has of the network.
 const OVERLAID: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
 /// The build folder inside the sandbox.
 const BUILD: &str = "/build";
@@ -76,13 +82,21 @@ pub(super) struct Room<'a> {
     pub(super) cache: &'a Path,
     pub(super) timeout: Duration,
     pub(super) layer_bytes_max: u64,
+    /// What it can reach.
+    pub(super) network: Network,
     /// Where what it prints is kept.
     pub(super) log: &'a Path,
+    /// Who is told what it prints, while it does.
+    pub(super) lines: Option<Arc<dyn LineSink>>,
+    /// What all of its programs printed.
+    pub(super) said: Mutex<Vec<String>>,
+    /// What is not to be repeated of the owner's settings.
+    pub(super) secrets: Secrets,
 }
 
 impl Room<'_> {
     /// Lays out the build folder: an empty layer, a home with the tools' configuration.
-    pub(super) fn furnish(&self) -> Result<(), Failure> {
+    pub(super) fn furnish(&mut self) -> Result<(), Failure> {
         let failed = |e| Failure::io("prepare a build folder", &e);
         for name in ["layer", "home", "tmp"] {
             std::fs::create_dir_all(self.folder.join(name)).map_err(failed)?;
@@ -94,13 +108,25 @@ impl Room<'_> {
         if self.base.root.is_some() {
             return Ok(()); // the code of an image has nothing of the owner's
         }
+        let Some(rule) = self.rule else {
+            return Ok(()); // packages of the system know of no settings
+        };
+        for (name, value) in environment(rule) {
+            self.secrets.variable(&name, &value);
+        }
+        for path in &rule.host_files {
+            if let Ok(text) = std::fs::read_to_string(path) {
+                self.secrets.file(&text);
+            }
+        }
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
             return Ok(());
         };
-        for name in self.rule.iter().flat_map(|rule| &rule.home_files) {
+        for name in &rule.home_files {
             let Ok(content) = std::fs::read(home.join(name)) else {
                 continue;
             };
+            self.secrets.file(&String::from_utf8_lossy(&content));
             let copy = self.folder.join("home").join(name);
             std::fs::create_dir_all(copy.parent().expect("it is in home")).map_err(failed)?;
             std::fs::write(copy, content).map_err(failed)?;
@@ -182,9 +208,12 @@ impl Room<'_> {
         spec.root = self.base.root.as_ref().map(|root| root.path.clone());
         spec.cwd = LAYER.into();
         spec.hostname = "build".into();
-        spec.network = Network::Host;
+        spec.network = self.network.clone();
         spec.limits = limits();
         spec.mounts.extend(interpreter_mount(self.base));
+        let own = |mount: &Mount| OVERLAID.iter().any(|file| mount.target == Path::new(file));
+        let open = self.network == Network::Host;
+        let mounts = mounts.into_iter().filter(|mount| open || !own(mount));
         spec.mounts.extend(mounts);
         spec.mounts.push(Mount::read_only(self.pack, PACK_DIR));
         spec.mounts.push(Mount::read_write(self.folder, BUILD));
@@ -196,7 +225,7 @@ impl Room<'_> {
         let tool = self.base.language.label();
         let launcher = self.launcher.clone();
         let spawned = tokio::task::spawn_blocking(move || launcher.spawn(&spec)).await;
-        let sandboxed = spawned
+        let mut sandboxed = spawned
             .map_err(|e| Failure::now(format!("failed to start the builder for {tool}: {e}")))?
             .map_err(|e| {
                 Failure::now(format!(
@@ -205,14 +234,24 @@ impl Room<'_> {
                 ))
             })?;
         let deadline = Instant::now() + self.timeout;
-        let mut log = [Capture::default()];
+        let _relays = Relays::start(std::mem::take(&mut sandboxed.listeners))
+            .map_err(|e| Failure::io("relay what a build may reach", &e))?;
+        let live = self.lines.clone().map(|to| {
+            let secrets = self.secrets.clone();
+            Live::new(Arc::new(Plain { secrets, to }), LogStream::Stdout)
+        });
+        let mut log = [Capture::new(KEPT_BYTES, live)];
         let bounds = [(self.folder, 1), (self.cache, 2)].map(|(folder, times)| Bound {
             folder: folder.to_owned(),
             bytes_max: times * self.room_max(),
         });
         let ended = follow(sandboxed, &mut log, deadline, bounds.to_vec()).await;
         let [log] = log;
-        let lines = log.into_lines();
+        let lines: Vec<String> = log
+            .into_lines()
+            .iter()
+            .map(|l| self.secrets.hide(l))
+            .collect();
         self.keep(&lines);
         let end = ended.map_err(|e| Failure::now(format!("failed to follow a build: {e}")))?;
         match end {
@@ -249,7 +288,7 @@ impl Room<'_> {
         let said = untrusted::read(&self.folder.join("reason"), CHARS_SHOWN as u64);
         let said = said.unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        let said = without_passwords(said.trim());
+        let said = self.secrets.hide(said.trim());
         match said.strip_suffix(':') {
             Some(what) => what.to_owned() + &last(lines),
             None if said.is_empty() => format!("the builder {exit}{}", last(lines)),
@@ -257,15 +296,18 @@ impl Room<'_> {
         }
     }
 
+    /// Keeps what was printed, after what was kept of the same build.
     fn keep(&self, lines: &[String]) {
-        let text = without_passwords(&lines.join("\n"));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend(lines.iter().map(|line| format!("{line}\n")));
+        let text = said.concat();
         if let Err(error) = super::write_whole(self.log, text.as_bytes()) {
             tracing::warn!(path = %self.log.display(), %error, "the log of a build is not kept");
         }
     }
 }
 
-/// The tool's last words, without what a URL may hold of passwords.
+/// The tool's last words.
 fn last(lines: Vec<String>) -> String {
     let noise = |line: &String| {
         line.trim().is_empty()
@@ -282,26 +324,8 @@ fn last(lines: Vec<String>) -> String {
     if text.is_empty() {
         String::new()
     } else {
-        format!(":\n{}", without_passwords(&text[start..]))
+        format!(":\n{}", &text[start..])
     }
-}
-
-fn without_passwords(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        plain.push_str(before);
-        let authority = after
-            .find(|c: char| c == '/' || c.is_whitespace())
-            .unwrap_or(after.len());
-        let user = after[..authority].rfind('@').map_or(0, |end| end + 1);
-        if user > 0 {
-            plain.push_str("***@");
-        }
-        rest = &after[user..];
-    }
-    plain + rest
 }
 
 fn environment(rule: &Build) -> Vec<(String, String)> {
@@ -427,19 +451,4 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|p| p.is_file())?;
     std::fs::canonicalize(found).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_in_urls_are_not_repeated() {
-        let said = "Looking in https://joe:s3cret@host/simple, http://host/x and ftp://t0ken@h";
-        let plain = without_passwords(said);
-        assert_eq!(
-            plain,
-            "Looking in https://***@host/simple, http://host/x and ftp://***@h"
-        );
-    }
 }

@@ -12,6 +12,7 @@ mod oci;
 
 mod abuse;
 mod binary;
+mod builds;
 mod handlers;
 mod hostile;
 mod images;

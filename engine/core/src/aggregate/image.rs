@@ -90,7 +90,7 @@ impl Image {
                     layer: layer.clone(),
                 };
             }
-            ImageEvent::BuildFailed { build, reason } => {
+            ImageEvent::BuildFailed { build, reason, .. } => {
                 let base = state.awaited(*build).ok_or(())?;
                 state.stage = Stage::Failed {
                     base,

@@ -136,15 +136,18 @@ pub(crate) fn learn(world: &World, key: &ResourceKey, outcome: &ImageOutcome) ->
             build,
             layer,
             bytes,
+            log,
         } if image.awaited(*build).is_some() => ImageEvent::Built {
             build: *build,
             layer: layer.clone(),
             bytes: *bytes,
+            log: log.clone(),
         },
-        ImageOutcome::Failed { build, reason } if image.awaited(*build).is_some() => {
+        ImageOutcome::Failed { build, reason, log } if image.awaited(*build).is_some() => {
             ImageEvent::BuildFailed {
                 build: *build,
                 reason: reason.clone(),
+                log: log.clone(),
             }
         }
         ImageOutcome::Built { .. } | ImageOutcome::Failed { .. } => return Decision::nothing(),

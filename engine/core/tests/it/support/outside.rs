@@ -185,6 +185,7 @@ impl Outside {
                 ImageOutcome::Failed {
                     build: build.build,
                     reason: "no such package".into(),
+                    log: None,
                 }
             } else {
                 let layer = format!("layer of {} for {}", build.manifest, build.language);
@@ -192,6 +193,7 @@ impl Outside {
                     build: build.build,
                     layer: (!build.manifest.is_empty()).then_some(layer),
                     bytes: 1,
+                    log: None,
                 }
             }),
             Effect::LoadFunction(load) => {
