@@ -1,7 +1,9 @@
 //! Functions that are run again and again, by the real binary.
 
+use std::fs;
+
 use harness::nats::{Nats, Stored};
-use harness::process::{Dispatch, eventually, repository};
+use harness::process::{Dispatch, Process, eventually, repository};
 use serde_json::{Value, json};
 
 /// Keeps every run that was acknowledged, so that a kill of everything loses none.
@@ -235,4 +237,110 @@ fn the_examples_of_the_page_do_what_it_says() {
     }
     let gone = dispatch.cli(&["delete", "-f", file]).ok();
     assert!(gone.contains("Deleted Schedule: nightly"), "{gone}");
+}
+
+const SLOW: &str = "
+import time
+
+def handle(context, payload):
+    time.sleep(2.5)
+    return payload
+";
+
+#[test]
+fn what_comes_due_while_the_run_before_is_going_is_left_out_and_its_run_says_so() {
+    let dispatch = Dispatch::up();
+    dispatch.function("slow", SLOW, &[]);
+    let words = [
+        "create",
+        "schedule",
+        "s",
+        "slow",
+        "--every",
+        "1s",
+        "--overlap",
+        "skip",
+    ];
+    let _ = dispatch.cli(&words).ok();
+    let carried_out = |all: &[Run]| all.iter().filter(|run| run.started > 0).count();
+    eventually("two are carried out", || {
+        carried_out(&runs(&dispatch, "slow")) >= 2
+    });
+    let _ = dispatch.cli(&["delete", "schedule", "s"]).ok();
+    let all = runs(&dispatch, "slow");
+    let left_out: Vec<&Run> = all.iter().filter(|run| run.started == 0).collect();
+    let of = |run: &Run| {
+        run.finished
+            .first()
+            .map(|end| end["output"]["stillGoing"].clone())
+    };
+    let first = all.iter().find(|run| run.started > 0).unwrap();
+    let because: Vec<&&Run> = left_out
+        .iter()
+        .filter(|run| of(run) == Some(json!(first.id)))
+        .collect();
+    assert!(!because.is_empty(), "{all:#?}");
+    let id = &because[0].id;
+    let shown = dispatch.cli(&["get", "runs", "slow", id, "--json"]).json();
+    assert_eq!(shown["status"], "CANCELLED", "{shown}");
+    let reason = shown["reason"][0].as_str().unwrap();
+    assert!(
+        reason.contains(&first.id) && reason.contains("left out"),
+        "{shown}"
+    );
+}
+
+/// A second engine on the first one's NATS, with the same keys.
+fn second(first: &Dispatch) -> Process {
+    let home = first.scratch().join("second");
+    for file in ["keys/master.key", "credentials/token"] {
+        let copy = home.join(file);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(first.home().join(file), &copy).unwrap();
+    }
+    let mut command = first.command();
+    command
+        .args(["serve", "--roles", "engine"])
+        .args(["--nats-url", &first.nats_url()])
+        .arg("--nats-credentials")
+        .arg(first.home().join("credentials/nats-engine.json"))
+        .env("DISPATCH_HOME", home);
+    let log = first.scratch().join("second.log");
+    Process::start(command, "Dispatch is up", &log).0
+}
+
+#[test]
+fn of_two_engines_each_occurrence_has_one_run_although_one_of_them_is_killed() {
+    let dispatch = Dispatch::up();
+    let functions = ["one", "two", "three"];
+    for function in functions {
+        dispatch.function(function, ECHO, &[]);
+    }
+    let mut second = second(&dispatch);
+    for name in functions {
+        let words = ["create", "schedule", name, name, "--every", "1s"];
+        let _ = dispatch.cli(&words).ok();
+    }
+    let least = || {
+        functions
+            .map(|name| ended(&dispatch, name))
+            .into_iter()
+            .min()
+    };
+    eventually("they are run", || least() >= Some(3));
+    second.kill();
+    let before = least().unwrap();
+    eventually("they go on", || least() >= Some(before + 3));
+    for name in functions {
+        let _ = dispatch.cli(&["update", "schedule", name, "--paused"]).ok();
+    }
+    for name in functions {
+        eventually("all that was asked for has ended", || {
+            let all = runs(&dispatch, name);
+            all.iter().all(|run| !run.finished.is_empty())
+        });
+        let all = runs(&dispatch, name);
+        once_each(&all, 1000);
+        assert!(all.iter().all(|run| run.started == 1), "{all:#?}");
+    }
 }
