@@ -72,10 +72,10 @@ impl Users {
 
     /// `user` named `before`, and names `after` now. What it let go of is left to be told. `shared`
     /// gives the key of a resource, held once if it is known.
-    pub(super) fn change(
+    pub(super) fn change<'a>(
         &mut self,
         user: &Key,
-        (before, after): (&[ResourceKey], &[ResourceKey]),
+        (before, after): (&'a [ResourceKey], &[ResourceKey]),
         shared: impl Fn(&ResourceKey) -> Key,
         leftovers: &mut Vec<Leftover>,
     ) {
@@ -86,7 +86,13 @@ impl Users {
                 self.0.insert(shared(named), Naming::One(user.clone()));
             }
         }
-        for named in before.iter().filter(|named| !after.contains(named)) {
+        // Whoever is named twice is let go of once, or what is left to be told would depend on who
+        // else names it at that moment, which another node may not know yet.
+        let once = |(at, named): (usize, &'a ResourceKey)| {
+            let is_let_go = !after.contains(named) && !before[..at].contains(named);
+            is_let_go.then_some(named)
+        };
+        for named in before.iter().enumerate().filter_map(once) {
             let Some((key, _)) = self.0.get_key_value(named) else {
                 continue;
             };
