@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use adapter_kit::Vault as _;
-use engine_core::{Overdue, alarm, due, outstanding, react};
+use engine_core::{Overdue, alarm, due, is_wanted, outstanding, react};
 use engine_model::spec::Spec;
 use engine_model::{
     Actor, BaseImageOutcome, Cause, ClientSealed, Command, CommandEnvelope, Effect, EffectId,
@@ -15,7 +15,7 @@ use futures::FutureExt as _;
 
 use super::Sabotage;
 use super::desk::AGAIN_MS;
-use super::node::{Ask, Begun, Job, JobId, Request, Task, Waiter};
+use super::node::{Ask, Begun, Job, JobId, Request, Shown, Task, Waiter};
 use super::run::{Happening, Sim};
 use super::stream::{DeliveryId, Item};
 
@@ -363,15 +363,19 @@ impl Sim {
         }
         self.nodes[node].underway.insert(held.clone());
         let services = self.nodes[node].services.clone();
+        let standing = Shown::default();
+        let (shown, own) = (standing.clone(), effect.clone());
         let performance = Box::pin(async move {
             use adapter_kit::Performer as _;
-            services.perform(id, &key, &effect).await
+            services.perform(id, &key, &own, &shown).await
         });
         self.tasks += 1;
         let task = Task {
             job,
             cause,
             held,
+            effect,
+            standing,
             performance,
         };
         self.nodes[node].tasks.insert(self.tasks, task);
@@ -380,9 +384,11 @@ impl Sim {
 
     /// Lets a performance go on.
     pub(super) fn poll(&mut self, node: usize, id: u64) {
+        let stands = self.stands(node, id);
         let Some(task) = self.nodes[node].tasks.get_mut(&id) else {
             return;
         };
+        task.standing.show(stands);
         let mut ctx = Context::from_waker(Waker::noop());
         let polled = task.performance.as_mut().poll(&mut ctx);
         for (ticket, request) in self.net.fresh() {
@@ -412,6 +418,33 @@ impl Sim {
                 self.stepped(node, task.job, Some(ms));
             }
         }
+    }
+}
+
+impl Sim {
+    /// Whether the effect of a task is still waited for, by the last word in the log.
+    fn stands(&self, node: usize, id: u64) -> bool {
+        if self.sabotage == Some(Sabotage::ActBlindly) {
+            return true;
+        }
+        let own = &self.nodes[node];
+        let Some(task) = own.tasks.get(&id) else {
+            return false;
+        };
+        let Some(job) = own.jobs.get(&task.job) else {
+            return false;
+        };
+        let last = self.log.of(&job.key).last().map(|last| last.seq);
+        if last.is_none_or(|last| last <= own.world.last_seq(&job.key)) {
+            return is_wanted(&own.world, &job.key, &task.effect);
+        }
+        let mut world = own.world.clone();
+        for recorded in self.log.after(own.position) {
+            if world.apply(recorded).is_err() {
+                return false;
+            }
+        }
+        is_wanted(&world, &job.key, &task.effect)
     }
 }
 

@@ -45,8 +45,8 @@ pub enum Sabotage {
     /// A commit whose id is in the log is taken to be there, without a look whether it says the
     /// same.
     TrustIds,
-    /// A node that was stopped for a while acts before it has read what it missed.
-    StaleThaw,
+    /// A request is sent without a look whether others have gone on meanwhile.
+    ActBlindly,
 }
 
 impl Sabotage {
@@ -56,7 +56,7 @@ impl Sabotage {
         ("forget-erase", Self::ForgetErase),
         ("ack-first", Self::AckFirst),
         ("trust-ids", Self::TrustIds),
-        ("stale-thaw", Self::StaleThaw),
+        ("act-blindly", Self::ActBlindly),
     ];
 }
 

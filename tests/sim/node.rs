@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use adapter_kit::{Later, Vault};
+use adapter_kit::{Later, Standing, Vault};
 use adapter_osb::{Services, Transport};
+use async_trait::async_trait;
 use engine_core::World;
 use engine_model::{
     Actor, Alarm, Cause, Command, CommandId, Commit, Due, Effect, EffectId, Event, Outcome,
@@ -13,6 +16,9 @@ use engine_model::{
 };
 
 use super::stream::DeliveryId;
+
+/// When a request that is not waited for any more is looked at again.
+const GONE_ON: Duration = Duration::from_millis(100);
 
 /// Names something that a node does.
 pub(super) type JobId = u64;
@@ -102,11 +108,36 @@ pub(super) struct Job {
 /// A performance of an adapter that waits for an answer.
 pub(super) type Performance = Pin<Box<dyn Future<Output = Result<Option<Outcome>, Later>> + Send>>;
 
+/// What a task is told when it asks how its effect stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown(Arc<AtomicBool>);
+
+impl Shown {
+    pub(super) fn show(&self, stands: bool) {
+        self.0.store(stands, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Standing for Shown {
+    async fn confirm(&self) -> Result<(), Later> {
+        if self.0.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Later {
+            reason: "it is not waited for any more".into(),
+            delay: GONE_ON,
+        })
+    }
+}
+
 /// An effect on a broker that is under way.
 pub(super) struct Task {
     pub(super) job: JobId,
     pub(super) cause: Cause,
     pub(super) held: String,
+    pub(super) effect: Effect,
+    pub(super) standing: Shown,
     pub(super) performance: Performance,
 }
 
@@ -116,8 +147,6 @@ pub(super) struct Node {
     pub(super) life: u32,
     pub(super) up: bool,
     pub(super) frozen_until: Timestamp,
-    /// Whether it was frozen and has not done anything since.
-    pub(super) stopped: bool,
     /// How far its tail may lag behind.
     pub(super) lag_ms: i64,
     pub(super) world: World,
@@ -146,7 +175,6 @@ impl Node {
             life,
             up: true,
             frozen_until: now,
-            stopped: false,
             lag_ms: 5,
             world: World::default(),
             position: Seq(0),

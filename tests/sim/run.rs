@@ -246,7 +246,6 @@ impl Sim {
             if frozen > self.now {
                 return self.at(frozen, what);
             }
-            self.thaw(node);
         }
         match what {
             Happening::Send(nth) => self.send(nth),
@@ -265,14 +264,6 @@ impl Sim {
             Happening::Mishap => self.mishap(),
             Happening::Restart(node) => self.restart(node),
             Happening::Cease => self.cease(),
-        }
-    }
-
-    /// A node that was stopped reads first what it missed.
-    pub(super) fn thaw(&mut self, node: usize) {
-        let stopped = std::mem::take(&mut self.nodes[node].stopped);
-        if stopped && self.sabotage != Some(Sabotage::StaleThaw) {
-            self.tail(node);
         }
     }
 
@@ -326,7 +317,6 @@ impl Sim {
             let wait = self.rng.between(0, 2_000);
             self.after(wait, Happening::Deliver(id));
         }
-        self.thaw(node);
         self.receive(node, id);
     }
 
@@ -463,7 +453,6 @@ impl Sim {
             1 => {
                 self.say(|| format!("n{node} freezes for {ms} ms"));
                 self.nodes[node].frozen_until = self.now.plus_ms(ms);
-                self.nodes[node].stopped = true;
             }
             2 => {
                 let lag = *self.rng.pick(&[1, 20, 100, 500]);

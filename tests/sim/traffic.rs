@@ -30,8 +30,6 @@ pub(super) struct Wire {
     done: bool,
     /// The platform knows.
     heard: bool,
-    /// Whoever sent it did not know the last word about its resource.
-    stale: bool,
     arrives: bool,
 }
 
@@ -63,7 +61,6 @@ impl Sim {
         let line = asked.line.clone();
         self.say(|| format!("n{node} sends #{ticket} to b{broker}: {line} ({fate:?})"));
         self.brokers[broker].sent(node, &asked, self.now);
-        let stale = self.is_stale(node, task);
         let wait = self.rng.between(1, 60);
         if fate.arrives() {
             let wait = if let Fate::Late(ms) = fate { ms } else { wait };
@@ -83,7 +80,6 @@ impl Sim {
             sent: self.now,
             done: false,
             heard: false,
-            stale,
             arrives: fate.arrives(),
         };
         self.wires.insert(ticket, wire);
@@ -96,7 +92,6 @@ impl Sim {
         };
         wire.arrives = false;
         let (broker, fate, asked, sent) = (wire.broker, wire.fate, wire.asked.clone(), wire.sent);
-        let stale = wire.stale;
         let node = wire.node;
         let late = matches!(fate, Fate::Late(_));
         if late && !self.may_be_late(&asked, sent, ticket) {
@@ -105,7 +100,7 @@ impl Sim {
         }
         let fails = self.faults && self.rng.chance(100);
         let answer = self.brokers[broker].take(&asked, self.now, fails, &mut self.rng);
-        if !late && !stale {
+        if !late {
             let patience_ms = TIMEOUT_MS - self.now.since_ms(sent);
             let who = (ticket, node);
             self.brokers[broker].received(who, &asked, &answer, self.now, patience_ms);
@@ -129,20 +124,6 @@ impl Sim {
         let takes = answer.takes_ms + self.rng.between(1, 60);
         let heard = fate.heard(Some(said(&answer)));
         self.after(takes, Happening::Reply(ticket, Box::new(heard)));
-    }
-
-    /// Whether a node acts on an old view of the resource that its task is about: it was stopped,
-    /// or lags behind. What it sends is of no harm if all comes right in the end.
-    fn is_stale(&self, node: usize, task: u64) -> bool {
-        let own = &self.nodes[node];
-        let job = own
-            .tasks
-            .get(&task)
-            .and_then(|task| own.jobs.get(&task.job));
-        job.is_some_and(|job| {
-            let last = self.log.of(&job.key).last().map(|last| last.seq);
-            last.is_some_and(|last| last > own.world.last_seq(&job.key))
-        })
     }
 
     /// A request that nobody waits for may still be carried out, but not when the same request was
@@ -214,7 +195,6 @@ impl Sim {
                 What::Answered { status, .. } => format!("status {status}"),
                 other => format!("{other:?}"),
             };
-            self.thaw(node);
             self.say(|| format!("n{node} hears #{ticket}: {line}"));
             self.net.reply(ticket, what);
             self.poll(node, task);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_kit::{Blobs, Digest, Later, LineSink, Performer, RunCall, Runner};
+use adapter_kit::{Blobs, Digest, Later, LineSink, Performer, RunCall, Runner, Standing};
 use adapter_sandbox::Limits;
 use async_trait::async_trait;
 use base64::Engine;
@@ -285,6 +285,7 @@ impl Performer for Workers {
         id: EffectId,
         key: &ResourceKey,
         effect: &Effect,
+        _standing: &dyn Standing,
     ) -> Result<Option<Outcome>, Later> {
         debug!(effect.id = %id, resource = %key, "worker effect");
         match effect {

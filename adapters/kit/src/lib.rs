@@ -12,6 +12,6 @@ mod vault;
 
 pub use blobs::{Blobs, Digest, Error as BlobError, MemoryBlobs};
 pub use client::{ClientError, Commands, Queries, RunTicket, Runs, Submission};
-pub use perform::{Later, Performer};
+pub use perform::{Later, Performer, Standing, Unquestioned};
 pub use run::{LineSink, RunCall, Runner, ServiceFacts};
 pub use vault::{KeyStore, MemoryKeys, Plain, Vault, VaultError};

@@ -18,6 +18,28 @@ pub struct Later {
     pub delay: Duration,
 }
 
+/// How an effect stands that is being performed: its node may have been stopped since it began, or
+/// wait long for a turn, while another one performed it and went on.
+#[async_trait]
+pub trait Standing: Send + Sync {
+    /// Refuses what the resource, by the last word about it, does not wait for any more.
+    ///
+    /// # Errors
+    /// `Later` when it does not, or when that cannot be known now.
+    async fn confirm(&self) -> Result<(), Later>;
+}
+
+/// Confirms everything, for what is performed by no engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Unquestioned;
+
+#[async_trait]
+impl Standing for Unquestioned {
+    async fn confirm(&self) -> Result<(), Later> {
+        Ok(())
+    }
+}
+
 /// Performs the effects of one outside system.
 ///
 /// Whatever is performed may be performed again under the same `id`: after a crash, a lost
@@ -27,7 +49,8 @@ pub trait Performer: Send + Sync + 'static {
     /// Whether this adapter knows how to do `effect`.
     fn performs(&self, effect: &Effect) -> bool;
 
-    /// Does it, on behalf of the resource `key`. `None` when nothing need be recorded.
+    /// Does it, on behalf of the resource `key`. `None` when nothing need be recorded. Before a
+    /// request leaves that a repeat does not make harmless, `standing` is asked.
     ///
     /// # Errors
     /// `Later` when it could not even be tried.
@@ -36,6 +59,7 @@ pub trait Performer: Send + Sync + 'static {
         id: EffectId,
         key: &ResourceKey,
         effect: &Effect,
+        standing: &dyn Standing,
     ) -> Result<Option<Outcome>, Later>;
 
     /// What was learnt on the way about other resources, since this was asked last: it is recorded

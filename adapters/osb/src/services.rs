@@ -26,7 +26,7 @@ mod version;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_kit::{Later, Performer, Vault};
+use adapter_kit::{Later, Performer, Standing, Vault};
 use async_trait::async_trait;
 use engine_model::{
     Effect, EffectId, Outcome, RequestId, ResourceKey, Sealed, ServiceCall, ServiceTarget,
@@ -120,6 +120,7 @@ impl Performer for Services {
         id: EffectId,
         _key: &ResourceKey,
         effect: &Effect,
+        standing: &dyn Standing,
     ) -> Result<Option<Outcome>, Later> {
         let outcome = match effect {
             Effect::ReadCatalog { .. } => Outcome::Broker(self.broker(id, effect).await?),
@@ -127,9 +128,11 @@ impl Performer for Services {
             | Effect::FetchInstance { .. }
             | Effect::UpdateInstance { .. }
             | Effect::PollInstance { .. }
-            | Effect::Deprovision { .. } => Outcome::Instance(self.instance(id, effect).await?),
+            | Effect::Deprovision { .. } => {
+                Outcome::Instance(self.instance(id, effect, standing).await?)
+            }
             Effect::Bind { .. } | Effect::PollBinding { .. } | Effect::Unbind { .. } => {
-                Outcome::Binding(self.binding(id, effect).await?)
+                Outcome::Binding(self.binding(id, effect, standing).await?)
             }
             _ => return Ok(None),
         };
@@ -148,6 +151,7 @@ struct Asked<'a> {
     parameters: &'a Value,
     secret_parameters: &'a [Sealed],
     schema: &'a Value,
+    standing: &'a dyn Standing,
 }
 
 fn later(error: &adapter_kit::VaultError) -> Later {

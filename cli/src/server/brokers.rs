@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use adapter_kit::Performer;
+use adapter_kit::{Performer, Unquestioned};
 use adapter_osb::Services;
 use engine_core::{Orphan, drift, live_request, orphans};
 use engine_model::broker::{FetchedInstance, Verdict};
@@ -35,9 +35,9 @@ impl Brokers {
             seq: Seq(0),
             index: 0,
         };
-        let outcome = self.services.perform(id, &key, &effect).await;
+        let looked = self.services.perform(id, &key, &effect, &Unquestioned);
         let unavailable = |reason: String| Rejection::new(Code::Unavailable, reason);
-        match outcome.map_err(|later| unavailable(later.reason))? {
+        match looked.await.map_err(|later| unavailable(later.reason))? {
             Some(Outcome::Instance(InstanceOutcome::Fetched { verdict, .. })) => {
                 let found = found(&key, verdict)?;
                 let drift = self.fold.read(|world| drift(world, org, name, &found));

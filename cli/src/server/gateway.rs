@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_gateway::{Api, Gateway, Routes};
-use adapter_kit::{Later, Performer};
+use adapter_kit::{Later, Performer, Standing};
 use async_trait::async_trait;
 use engine_core::routes;
 use engine_model::{ApiOutcome, Effect, EffectId, Outcome, ResourceKey};
@@ -87,6 +87,7 @@ impl Performer for Endpoints {
         _id: EffectId,
         _key: &ResourceKey,
         effect: &Effect,
+        _standing: &dyn Standing,
     ) -> Result<Option<Outcome>, Later> {
         let Effect::ServeApi { generation } = effect else {
             return Ok(None);

@@ -42,7 +42,7 @@ pub use decide::{Decision, Input, decide};
 pub use due::{Overdue, alarm, due};
 pub use live::{Orphan, drift, live_request, orphans};
 pub use poll::{next_poll, poll, polls};
-pub use react::{outstanding, react};
+pub use react::{is_wanted, outstanding, react};
 pub use run::{BoundService, Refused, Route, RunPlan, active, kept, loads, plan_run, routes};
 pub use schedule::{
     LATE_MS_MAX, Occurrence, Turn, before, latest, next_due, passed, recorded, request, schedules,

@@ -2,6 +2,7 @@
 //! twice, asks for what is outstanding and nothing else.
 
 use std::collections::BTreeSet;
+use std::mem;
 
 use engine_model::{
     ApiEvent, BaseImageEvent, BindingEvent, BrokerEvent, ClassEvent, Due, Effect, EffectId, Event,
@@ -73,6 +74,21 @@ pub fn outstanding(world: &World, key: &ResourceKey) -> Vec<Effect> {
         wanted.own(world, key);
     }
     wanted.0.into_iter().map(|(_, effect)| effect).collect()
+}
+
+/// Whether a resource still waits for the answer of a request to its broker, as far as its state is
+/// known here. What is no request to a broker is left to whoever performs it.
+#[must_use]
+pub fn is_wanted(world: &World, key: &ResourceKey, effect: &Effect) -> bool {
+    let Some(request) = effect.request() else {
+        return true;
+    };
+    let same = |own: &Effect| {
+        mem::discriminant(own) == mem::discriminant(effect) && own.request() == Some(request)
+    };
+    [When::Asked, When::Alarm(request)]
+        .into_iter()
+        .any(|when| pending::of(world, key, when).iter().any(same))
 }
 
 #[derive(Default)]

@@ -319,6 +319,22 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// The request to a broker that it is about, if it is about one of a resource.
+    #[must_use]
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Provision { call, .. }
+            | Self::FetchInstance { call, .. }
+            | Self::UpdateInstance { call, .. }
+            | Self::PollInstance { call, .. }
+            | Self::Deprovision { call, .. }
+            | Self::Bind { call, .. }
+            | Self::PollBinding { call, .. }
+            | Self::Unbind { call, .. } => Some(call.request),
+            _ => None,
+        }
+    }
+
     /// The role that performs it.
     #[must_use]
     pub fn role(&self) -> Role {

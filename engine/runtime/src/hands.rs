@@ -11,6 +11,7 @@ use engine_stream::{Error, Log};
 use tracing::{debug, info, warn};
 
 use crate::clock::now;
+use crate::confirm::ByTheLog;
 use crate::fold::Fold;
 use crate::hold;
 use crate::ledger::{Ask, Ledger, LedgerError, Request};
@@ -134,7 +135,13 @@ impl Hands {
         let told = ctx.repeat.then(|| repeated(effect)).flatten();
         let effect = told.as_ref().unwrap_or(effect);
         hold::at("before", what).await;
-        let performed = performer.perform(id, &ctx.key, effect).await;
+        let standing = ByTheLog {
+            log: self.log.as_ref(),
+            fold: &self.fold,
+            key: &ctx.key,
+            effect,
+        };
+        let performed = performer.perform(id, &ctx.key, effect, &standing).await;
         let recorded = match performed {
             Ok(Some(outcome)) => {
                 hold::at("after", what).await;
@@ -231,29 +238,15 @@ fn repeated(effect: &Effect) -> Option<Effect> {
 /// What distinguishes the effects of one resource that may be wanted twice at once.
 fn fingerprint(effect: &Effect) -> String {
     let which = match effect {
-        Effect::Provision { call, .. }
-        | Effect::FetchInstance { call, .. }
-        | Effect::UpdateInstance { call, .. }
-        | Effect::PollInstance { call, .. }
-        | Effect::Deprovision { call, .. }
-        | Effect::Bind { call, .. }
-        | Effect::PollBinding { call, .. }
-        | Effect::Unbind { call, .. } => call.request.to_string(),
         Effect::PrepareBaseImage { generation, .. } | Effect::ServeApi { generation } => {
             generation.to_string()
         }
         Effect::BuildImage(build) => build.build.to_string(),
         Effect::LoadFunction(load) => load.revision.to_string(),
         Effect::RetireRevision(revision) => revision.to_string(),
-        Effect::ReadCatalog { .. }
-        | Effect::Proceed(_)
-        | Effect::CreateBinding { .. }
-        | Effect::DeleteBinding(_)
-        | Effect::AbandonBinding { .. }
-        | Effect::RefreshCatalog(_)
-        | Effect::Delete(_)
-        | Effect::Timer(_)
-        | Effect::EraseKey(_) => String::new(),
+        other => other
+            .request()
+            .map_or_else(String::new, |request| request.to_string()),
     };
     format!("{} {which}", word(effect))
 }
@@ -302,7 +295,7 @@ fn later(error: &dyn std::error::Error) -> Later {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use adapter_kit::{Plain, VaultError};
+    use adapter_kit::{Plain, Standing, VaultError};
     use async_trait::async_trait;
     use engine_model::spec::{BrokerLimits, BrokerSpec, Scope, Spec, Tags};
     use engine_model::{
@@ -328,6 +321,7 @@ mod tests {
             _: EffectId,
             _: &ResourceKey,
             _: &Effect,
+            _: &dyn Standing,
         ) -> Result<Option<Outcome>, Later> {
             self.1.store(true, Ordering::Relaxed);
             Err(Later {

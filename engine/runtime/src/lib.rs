@@ -13,6 +13,7 @@
 mod alarms;
 mod clock;
 mod commands;
+mod confirm;
 mod fold;
 mod hands;
 mod hold;

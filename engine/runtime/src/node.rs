@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_kit::{Blobs, Performer, Runner, Vault};
+use adapter_kit::{Blobs, Performer, Runner, Unquestioned, Vault};
 use engine_core::loads;
 use engine_model::{Effect, EffectId, Role};
 use engine_stream::{Error, Log};
@@ -225,7 +225,7 @@ async fn warm_up(
         };
         tokio::select! {
             // The outcome is on record already.
-            _ = performer.perform(id, &key, &effect) => {}
+            _ = performer.perform(id, &key, &effect, &Unquestioned) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }

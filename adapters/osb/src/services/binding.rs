@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use adapter_kit::{Later, Plain};
+use adapter_kit::{Later, Plain, Standing};
 use engine_model::broker::{self as model, BoundCredentials};
 use engine_model::{
     BindingId, BindingOutcome, Effect, EffectId, RequestId, ServiceCall, ServiceTarget, Timestamp,
@@ -32,6 +32,7 @@ impl Services {
         &self,
         id: EffectId,
         effect: &Effect,
+        standing: &dyn Standing,
     ) -> Result<BindingOutcome, Later> {
         match effect {
             Effect::Bind {
@@ -51,6 +52,7 @@ impl Services {
                     parameters,
                     secret_parameters,
                     schema,
+                    standing,
                 };
                 let mut verdict = self.bind(asked, *binding, *predecessor).await?;
                 if *repeat && matches!(verdict, model::Verdict::Done(_)) {
@@ -81,7 +83,7 @@ impl Services {
                 call,
                 binding,
             } => {
-                let verdict = self.unbind(target, call, *binding).await?;
+                let verdict = self.unbind(target, call, *binding, standing).await?;
                 let request = call.request;
                 Ok(BindingOutcome::UnbindAnswered { request, verdict })
             }
@@ -231,8 +233,9 @@ impl Services {
         target: &ServiceTarget,
         call: &ServiceCall,
         binding: BindingId,
+        standing: &dyn Standing,
     ) -> Result<model::Verdict<()>, Later> {
-        let line = match self.line(target, call, true).await {
+        let line = match self.removing(target, call, standing).await {
             Ok(line) => line,
             Err(obstacle) => return obstacle.verdict(),
         };

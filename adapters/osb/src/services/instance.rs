@@ -1,6 +1,6 @@
 //! The effects on instances.
 
-use adapter_kit::Later;
+use adapter_kit::{Later, Standing};
 use engine_model::Effect;
 use engine_model::broker::{self as model, Aftermath, FetchedInstance};
 use engine_model::{EffectId, InstanceOutcome, ServiceCall, ServiceTarget, UpdateCall};
@@ -22,6 +22,7 @@ impl Services {
         &self,
         id: EffectId,
         effect: &Effect,
+        standing: &dyn Standing,
     ) -> Result<InstanceOutcome, Later> {
         Ok(match effect {
             Effect::Provision {
@@ -38,6 +39,7 @@ impl Services {
                     parameters,
                     secret_parameters,
                     schema,
+                    standing,
                 };
                 let verdict = self
                     .provision(asked, maintenance_version.as_deref())
@@ -54,7 +56,15 @@ impl Services {
                 call,
                 update,
             } => {
-                let (verdict, aftermath) = self.update(target, call, update).await?;
+                let asked = Asked {
+                    target,
+                    call,
+                    parameters: &update.parameters,
+                    secret_parameters: &update.secret_parameters,
+                    schema: &update.schema,
+                    standing,
+                };
+                let (verdict, aftermath) = self.update(asked, update).await?;
                 InstanceOutcome::UpdateAnswered {
                     request: call.request,
                     verdict,
@@ -77,7 +87,7 @@ impl Services {
             }
             Effect::Deprovision { target, call } => InstanceOutcome::DeprovisionAnswered {
                 request: call.request,
-                verdict: self.deprovision(target, call).await?,
+                verdict: self.deprovision(target, call, standing).await?,
             },
             _ => unreachable!("only effects on instances come here"),
         })
@@ -111,17 +121,10 @@ impl Services {
 
     async fn update(
         &self,
-        target: &ServiceTarget,
-        call: &ServiceCall,
+        asked: Asked<'_>,
         update: &UpdateCall,
     ) -> Result<(model::Verdict<model::Provisioned>, Aftermath), Later> {
-        let asked = Asked {
-            target,
-            call,
-            parameters: &update.parameters,
-            secret_parameters: &update.secret_parameters,
-            schema: &update.schema,
-        };
+        let call = asked.call;
         let (line, merged) = match self.ready(&asked).await {
             Ok(ready) => ready,
             Err(obstacle) => return Ok((obstacle.verdict()?, Aftermath::default())),
@@ -210,8 +213,9 @@ impl Services {
         &self,
         target: &ServiceTarget,
         call: &ServiceCall,
+        standing: &dyn Standing,
     ) -> Result<model::Verdict<()>, Later> {
-        let line = match self.line(target, call, true).await {
+        let line = match self.removing(target, call, standing).await {
             Ok(line) => line,
             Err(obstacle) => return obstacle.verdict(),
         };

@@ -1,5 +1,6 @@
 //! A line to a broker: a client that speaks the broker's version, held for one request's turn.
 
+use adapter_kit::Standing;
 use engine_model::broker as model;
 use engine_model::{Actor, OrgName, RequestId, ResourceId, ServiceCall, ServiceTarget};
 
@@ -51,6 +52,18 @@ impl Services {
         self.line_of(target, wish, version).await
     }
 
+    /// Waits for a turn of a request that removes something, if it is still waited for then.
+    pub(super) async fn removing(
+        &self,
+        target: &ServiceTarget,
+        call: &ServiceCall,
+        standing: &dyn Standing,
+    ) -> Result<Line, Obstacle> {
+        let line = self.line(target, call, true).await?;
+        standing.confirm().await.map_err(Obstacle::Later)?;
+        Ok(line)
+    }
+
     /// Waits for a turn of any request.
     pub(super) async fn line_of(
         &self,
@@ -84,6 +97,7 @@ impl Services {
         );
         let merged = merged.await?;
         merged.check(asked.schema).map_err(Obstacle::Refused)?;
+        asked.standing.confirm().await.map_err(Obstacle::Later)?;
         Ok((line, merged))
     }
 }

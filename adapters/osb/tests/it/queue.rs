@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_kit::{Performer as _, Vault};
+use adapter_kit::{Performer as _, Unquestioned, Vault};
 use adapter_osb::fake::{Fault, On, Pace};
 use adapter_osb::{Outbound, Services, Transport, What};
 use engine_model::broker::{Progress, Verdict};
@@ -330,7 +330,8 @@ async fn requests_of_other_brokers_are_not_held_up() {
         seq: Seq(8),
         index: 0,
     };
-    let done = scene.services.perform(id, &scene.target.broker, &other);
+    let services = &scene.services;
+    let done = services.perform(id, &scene.target.broker, &other, &Unquestioned);
     provisioned(within(AMPLE, done).await.unwrap().unwrap());
     hanging.abort();
 }

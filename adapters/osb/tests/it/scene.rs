@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter_kit::{Later, MemoryKeys, Performer, Plain, Vault};
+use adapter_kit::{Later, MemoryKeys, Performer, Plain, Unquestioned, Vault};
 use adapter_osb::Services;
 use adapter_osb::fake::{Fake, Options, PASSWORD, Pace, USERNAME};
 use adapter_vault::{EnvelopeVault, MasterKeys};
@@ -91,7 +91,7 @@ impl Scene {
             index: 1,
         };
         self.services
-            .perform(id, &key, effect)
+            .perform(id, &key, effect, &Unquestioned)
             .await
             .map(|outcome| outcome.unwrap())
     }

@@ -153,6 +153,34 @@ pub(crate) fn story_25_a_broker_is_asked_no_more_at_once_than_its_budget() {
     bed.keeps_the_rules();
 }
 
+/// 25: what was dropped while its request waited for its turn is not asked for any more: nobody
+/// would look after what came of it.
+#[test]
+pub(crate) fn story_25_a_request_that_waited_in_vain_is_not_sent() {
+    let bed = Bed::start();
+    bed.limit(json!({"concurrent": 1}));
+    let slow = Fault::none().delayed(Duration::from_millis(800));
+    bed.broker.script(On::Provision, [slow]);
+    bed.order("first");
+    bed.eventually("the first is asked for", || {
+        bed.broker.count(On::Provision) == 1
+    });
+    bed.order("second");
+    bed.eventually("the second waits for its turn", || {
+        bed.happened("second", "ProvisionRequested") == 1
+    });
+    let reason = "ordered by mistake".to_owned();
+    bed.ask(Kind::ServiceInstance, "second", Command::Abandon { reason })
+        .unwrap();
+    bed.until_gone("second");
+    bed.until_ready("first");
+    bed.order("third");
+    bed.until_ready("third");
+    assert_eq!(bed.broker.count(On::Provision), 2, "{}", bed.story());
+    assert_eq!(bed.broker.instances().len(), 2, "{}", bed.story());
+    bed.keeps_the_rules();
+}
+
 /// 19 and 20: a broker that is down is left alone, says so, and is asked again later. What waits
 /// for it goes on then.
 #[test]
