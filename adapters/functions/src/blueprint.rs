@@ -80,6 +80,14 @@ impl Blueprint {
         }
     }
 
+    /// The same for a worker that steps back behind all others.
+    pub(crate) fn in_background(&self) -> Self {
+        let mut other = self.clone();
+        other.spec.background = true;
+        other.key = serde_json::to_string(&other.spec).expect("a spec is plain data");
+        other
+    }
+
     /// The same with one more mount.
     pub(crate) fn with(mut self, mount: Mount) -> Self {
         self.spec.mounts.push(mount);

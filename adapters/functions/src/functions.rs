@@ -257,7 +257,7 @@ impl Functions {
         }
         let floor = &self.inner.floor;
         let prepared = self.prepare(revision).await?;
-        let first = prepared.hire(floor, Need::Call { have: 0 }).await?;
+        let first = prepared.hire(floor, Need::Call { have: 0 }, false).await?;
         let blueprint = Arc::clone(&prepared.blueprint);
         let id = prepared.id.clone();
         let pool = Arc::new(Pool::new(prepared, Arc::clone(floor), first));

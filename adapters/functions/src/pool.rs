@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::error::Failure;
 use crate::floor::{Floor, Need};
 use crate::revision::Prepared;
-use crate::worker::Worker;
+use crate::worker::{Conduct, Worker};
 
 /// With a worker for every processor, another helps only calls that wait for something outside.
 /// It is started when a call has waited for longer than it would take to start one twice, within
@@ -23,6 +23,16 @@ const PATIENCE_MIN: Duration = Duration::from_millis(5);
 const PATIENCE_MAX: Duration = Duration::from_millis(100);
 /// Wait before a worker that is only to be kept ready is started again after it did not start.
 const REST: Duration = Duration::from_secs(5);
+
+/// Workers that end badly one after the other, from which on the next are started with a pause and
+/// run in the background: one alone may be an accident.
+const STRIKES: u32 = 2;
+/// No more are remembered, so that as many good calls make up for any number of bad ones.
+const STRIKES_MAX: u32 = 12;
+/// The first such pause; each further bad end doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// No longer: who mends the function is to see it soon.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The pool of one loaded revision.
 #[derive(Debug)]
@@ -45,6 +55,8 @@ struct Inner {
     /// Idle, leased and starting workers.
     live: usize,
     starting: bool,
+    /// How many more calls ended a worker than did not, lately.
+    strikes: u32,
     /// A worker that no call waited for did not start; until then it is not tried again.
     rest_until: Option<Instant>,
     retired: bool,
@@ -180,6 +192,7 @@ impl Pool {
                 return Ok(Ok(lease));
             }
             lease.worker().unfit = true;
+            lease.worker().conduct = Some(Conduct::Bad);
         }
     }
 
@@ -220,9 +233,13 @@ impl Pool {
 
     fn start(self: &Arc<Self>, need: Need) {
         let pool = Arc::clone(self);
+        let strikes = self.inner().strikes;
         self.floor.tasks.spawn(async move {
+            let pause = tokio::time::sleep(pause(strikes));
+            pool.floor.closing.run_until_cancelled(pause).await;
             let begun = Instant::now();
-            let hired = pool.revision.hire(&pool.floor, need).await;
+            let background = strikes >= STRIKES;
+            let hired = pool.revision.hire(&pool.floor, need, background).await;
             pool.inner().starting = false;
             match hired {
                 Ok(mut worker) => {
@@ -257,7 +274,7 @@ impl Pool {
     fn take_back(self: &Arc<Self>, worker: Worker) {
         let mut worker = Some(worker);
         let mut inner = self.inner();
-        let unfit = worker.as_ref().is_some_and(|w| w.unfit);
+        let unfit = worker.as_mut().is_some_and(|w| inner.judge(w));
         if unfit || (inner.retired && inner.waiters.is_empty()) {
             inner.live -= 1;
             // A worker that broke is replaced at once, so that the next call finds one warm.
@@ -395,6 +412,27 @@ impl Pool {
             .filter_map(|(worker, _)| worker.pid())
             .collect();
         (inner.live, inner.idle.len(), pids)
+    }
+}
+
+impl Inner {
+    /// Takes note of what the worker's last call made of it; whether it has to go.
+    fn judge(&mut self, worker: &mut Worker) -> bool {
+        match worker.conduct.take() {
+            Some(Conduct::Bad) => self.strikes = (self.strikes + 1).min(STRIKES_MAX),
+            Some(Conduct::Good) => self.strikes = self.strikes.saturating_sub(1),
+            None => {}
+        }
+        // One in the background cannot come back; when there is no reason any more, another can.
+        worker.unfit || (worker.background && self.strikes == 0)
+    }
+}
+
+/// How long to wait before a worker is started.
+fn pause(strikes: u32) -> Duration {
+    match strikes.checked_sub(STRIKES) {
+        None => Duration::ZERO,
+        Some(more) => PAUSE_MAX.min(PAUSE_MIN * (1 << more.min(16))),
     }
 }
 

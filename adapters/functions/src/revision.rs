@@ -85,9 +85,19 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// A worker with this function in it, from a stem if there is one.
-    pub(crate) async fn hire(&self, floor: &Arc<Floor>, need: Need) -> Result<Worker, Failure> {
-        let mut worker = floor.hire(&self.blueprint, need).await?;
+    /// A worker with this function in it, from a stem if there is one and it need not step back
+    /// behind all others.
+    pub(crate) async fn hire(
+        &self,
+        floor: &Arc<Floor>,
+        need: Need,
+        background: bool,
+    ) -> Result<Worker, Failure> {
+        let mut worker = match background {
+            false => floor.hire(&self.blueprint, need).await?,
+            true => floor.start(&self.blueprint.in_background(), need).await?,
+        };
+        worker.background = background;
         let compiled = worker
             .become_function(&self.init(), floor.settings.load_max)
             .await?;

@@ -40,7 +40,7 @@ use crate::logs::{Capture, Logs};
 use crate::pool::{Lease, NoWorker, Pool};
 use crate::revision::Prepared;
 use crate::trace;
-use crate::worker::{Broken, Captured};
+use crate::worker::{Broken, Captured, Conduct};
 
 /// What is said of a call that someone asked to end.
 pub(crate) const CANCELLED: &str = "the run was cancelled";
@@ -312,6 +312,7 @@ impl Exchange {
         let delivered = worker.delivered.take().unwrap_or(answered);
         self.timings.injection_us = us(delivered.duration_since(begun));
         self.timings.handler_us = us(answered.duration_since(delivered));
+        let late = matches!(answer, Err(Broken::Deadline));
         let result = match answer {
             Ok(line) => match Reply::parse(&line, id) {
                 Ok(reply) => {
@@ -343,6 +344,13 @@ impl Exchange {
                     "the function's process {ended}{half}"
                 )))
             }
+        };
+        let worker = self.lease.worker();
+        // One that runs out of time, or waits for what never comes, does no harm to others.
+        worker.conduct = match (late, worker.unfit) {
+            (true, _) => None,
+            (false, true) => Some(Conduct::Bad),
+            (false, false) => Some(Conduct::Good),
         };
         let judged = self.timings.validation_us + us(answered.elapsed());
         self.timings.validation_us = judged;

@@ -58,6 +58,10 @@ pub(crate) struct Worker {
     pub(crate) bindings: Vec<u8>,
     /// It may not serve again.
     pub(crate) unfit: bool,
+    /// What its last call made of it, until its pool takes note of that.
+    pub(crate) conduct: Option<Conduct>,
+    /// It steps back behind all others.
+    pub(crate) background: bool,
     /// When it was looked last, nothing lay in its pipes.
     silent: bool,
     /// What it took to start, until its first call was told so.
@@ -78,6 +82,16 @@ impl Reaper {
     fn spawn(&self, reap: impl FnOnce() + Send + 'static) {
         self.tasks.spawn_blocking_on(reap, &self.runtime);
     }
+}
+
+/// What a call made of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conduct {
+    /// It is as good as before.
+    Good,
+    /// It died, left processes behind or said what it should not: it has to be replaced, which costs
+    /// whoever else is on this machine.
+    Bad,
 }
 
 /// What one run printed, while it goes on.
@@ -193,6 +207,8 @@ impl Worker {
             version: String::new(),
             bindings: Vec::new(),
             unfit: false,
+            conduct: None,
+            background: false,
             silent: false,
             hired: None,
             delivered: None,

@@ -156,7 +156,7 @@ impl Helper {
         let mut group = self
             .machine
             .cgroups
-            .create(&spec.limits)
+            .create(&spec.limits, spec.background)
             .step("make a cgroup")?;
         let namespaces = self.machine.namespaces(&spec.network);
         let cloned = sys::clone(namespaces, group.clone_into());

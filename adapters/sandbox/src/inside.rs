@@ -81,6 +81,9 @@ fn set_up(plan: &Plan<'_>) -> Result<Infallible, Failure> {
     root::build(plan, bindings.as_ref())?;
     sys::set_hostname(&spec.hostname).step("set the host name")?;
     lockdown::limit(machine, &spec.limits)?;
+    if spec.background {
+        sys::run_in_background().step("step behind others")?;
+    }
     lockdown::lock(machine)?;
     await_nothing(&plan.sync)?;
     init::run(plan)

@@ -37,6 +37,9 @@ pub struct Spec {
     pub limits: Limits,
     /// The host name inside.
     pub hostname: String,
+    /// Whether it steps back behind all others who want a processor.
+    #[serde(default)]
+    pub background: bool,
 }
 
 /// A directory or file of the host, shown inside.
@@ -123,6 +126,7 @@ impl Spec {
             network: Network::None,
             limits: Limits::default(),
             hostname: "sandbox".to_owned(),
+            background: false,
         }
     }
 
@@ -213,6 +217,7 @@ impl fmt::Debug for Spec {
             .field("network", &self.network)
             .field("limits", &self.limits)
             .field("hostname", &self.hostname)
+            .field("background", &self.background)
             .finish()
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use self::mounts::{
 };
 pub(crate) use self::privileges::{
     die_with_parent, drop_capabilities, forbid_inspection, forbid_new_privileges, install_filter,
-    lock_capabilities, raise_open_files, set_limit,
+    lock_capabilities, raise_open_files, run_in_background, set_limit,
 };
 pub(crate) use self::processes::{
     Clone, WaitStatus, become_user, clone, drop_supplementary_groups, exec, exit_now, fork, kill,

@@ -342,3 +342,26 @@ def handle(context, payload):
     assert!(reached.iter().all(|v| *v == "None"), "{seen}");
     assert_eq!(seen[5], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_end_again_and_again_come_after_pauses_and_behind_all_others() {
+    let node = node();
+    let text = "import os\n\
+        def handle(context, payload):\n    \
+            if payload: os._exit(3)\n    \
+            return os.nice(0) > 0\n";
+    let id = node.load(python(text)).await;
+    assert_eq!(node.output(&id, json!(false)).await, json!(false));
+    let begun = Instant::now();
+    for _ in 0..6 {
+        error(&node.call(&id, json!(true)).await, ErrorType::FunctionError);
+    }
+    // 10, 20, 40 and 80 ms: one that ends twice may be an accident.
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    assert_eq!(node.output(&id, json!(false)).await, json!(true));
+    // As many good calls as there were bad ones, and it is as before.
+    for _ in 0..5 {
+        node.output(&id, json!(false)).await;
+    }
+    assert_eq!(node.output(&id, json!(false)).await, json!(false));
+}

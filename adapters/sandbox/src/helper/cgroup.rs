@@ -14,6 +14,13 @@ use crate::{Cgroup, Limits};
 /// The name of a launcher's own directory is this, its pid namespace, and its pid.
 const PREFIX: &str = "dispatch-sandboxes-";
 
+/// What the name of the directory ends with whose groups step back behind all others.
+const BACKGROUND: &str = "-background";
+/// The weight of all of these together, of version 1, where one process has 1024 by itself.
+const BACKGROUND_SHARES: &str = "34";
+/// The weight of each, of version 2, where others have 100.
+const BACKGROUND_WEIGHT: &str = "3";
+
 /// The period over which a share of the processor is kept to. The kernel's own default: a shorter
 /// one costs more switches, a longer one lets a function stand still for longer.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -58,6 +65,8 @@ impl Places {
 pub(crate) struct Cgroups {
     unified: bool,
     bases: Places,
+    /// Of version 1: beside the own directory, as what is below that has a share of it.
+    background: Option<PathBuf>,
     made: u64,
 }
 
@@ -95,6 +104,7 @@ impl Cgroups {
         if !bases.all().is_empty() {
             return Self {
                 unified: false,
+                background: bases.cpu.as_deref().and_then(make_background),
                 bases,
                 made: 0,
             };
@@ -115,6 +125,7 @@ impl Cgroups {
                 pids: has("pids"),
                 cpu: has("cpu"),
             },
+            background: None,
             made: 0,
         }
     }
@@ -124,6 +135,7 @@ impl Cgroups {
         Self {
             unified: false,
             bases: Places::default(),
+            background: None,
             made: 0,
         }
     }
@@ -139,25 +151,28 @@ impl Cgroups {
         }
     }
 
-    /// Makes the group of one sandbox.
-    pub(crate) fn create(&mut self, limits: &Limits) -> io::Result<Group> {
+    /// Makes the group of one sandbox, which may have to run in the background.
+    pub(crate) fn create(&mut self, limits: &Limits, background: bool) -> io::Result<Group> {
         self.made += 1;
-        let mut places = self.bases.join(&self.made.to_string());
-        if limits.cpu_hundredths.is_none() && !self.unified {
+        let name = self.made.to_string();
+        let mut places = self.bases.join(&name);
+        match &self.background {
+            Some(base) if background => places.cpu = Some(base.join(&name)),
             // A directory less to make, enter and remove.
-            places.cpu = None;
+            _ if limits.cpu_hundredths.is_none() && !self.unified => places.cpu = None,
+            _ => {}
         }
         let mut group = Group {
             unified: self.unified,
             places,
             entry: Entry::None,
         };
-        let mut made = group.make(limits);
+        let mut made = group.make(limits, background);
         if matches!(&made, Err(error) if error.kind() == io::ErrorKind::NotFound) {
             // What cleans up empty groups may have taken ours for one while it had no sandbox.
             group.remove();
             self.make_bases_again()?;
-            made = group.make(limits);
+            made = group.make(limits, background);
         }
         if made.is_err() {
             group.remove();
@@ -173,12 +188,17 @@ impl Cgroups {
                 _ => {}
             }
         }
+        if let Some(base) = &self.bases.cpu
+            && self.background.is_some()
+        {
+            make_background(base);
+        }
         Ok(())
     }
 
     /// Removes the launcher's own directories; those of its sandboxes must be gone.
     pub(crate) fn remove(&self) {
-        for base in self.bases.all() {
+        for base in self.bases.all().into_iter().chain(&self.background) {
             // One that is left is found by the next launcher, see `make_base`.
             let _ = fs::remove_dir(base);
         }
@@ -186,7 +206,7 @@ impl Cgroups {
 }
 
 impl Group {
-    fn make(&mut self, limits: &Limits) -> io::Result<()> {
+    fn make(&mut self, limits: &Limits, background: bool) -> io::Result<()> {
         for dir in self.places.all() {
             fs::create_dir(dir)?;
         }
@@ -207,6 +227,9 @@ impl Group {
                 fs::write(dir.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
                 fs::write(dir.join("cpu.cfs_quota_us"), quota.to_string())?;
             }
+        }
+        if let (Some(dir), true, true) = (&self.places.cpu, background, self.unified) {
+            write_if_there(&dir.join("cpu.weight"), BACKGROUND_WEIGHT)?;
         }
         if let Some(dir) = &self.places.pids {
             // One more, for the sandbox's first process.
@@ -367,6 +390,7 @@ fn make_base(dir: &Path) -> Option<PathBuf> {
     for entry in fs::read_dir(dir).ok()?.flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(&prefix));
+        let pid = pid.map(|pid| pid.strip_suffix(BACKGROUND).unwrap_or(pid));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let inner = fs::read_dir(entry.path()).into_iter().flatten().flatten();
             for group in inner.filter(|inner| inner.path().is_dir()) {
@@ -380,6 +404,22 @@ fn make_base(dir: &Path) -> Option<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
         _ => Some(base),
     }
+}
+
+/// Makes the directory whose groups run in the background, for a launcher that has `base`.
+fn make_background(base: &Path) -> Option<PathBuf> {
+    let mut name = base.file_name()?.to_owned();
+    name.push(BACKGROUND);
+    let dir = base.with_file_name(name);
+    match fs::create_dir(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
+        _ => {}
+    }
+    if fs::write(dir.join("cpu.shares"), BACKGROUND_SHARES).is_err() {
+        let _ = fs::remove_dir(&dir);
+        return None;
+    }
+    Some(dir)
 }
 
 /// The same in the unified hierarchy: in the own group, or the nearest above it, that hands down
@@ -467,13 +507,14 @@ mod tests {
                 pids: Some(base.clone()),
                 ..Places::default()
             },
+            background: None,
             made: 0,
         };
         let limits = crate::Limits::default();
-        cgroups.create(&limits).unwrap();
+        cgroups.create(&limits, false).unwrap();
         assert!(base.join("1").is_dir());
         fs::remove_dir_all(&base).unwrap();
-        cgroups.create(&limits).unwrap();
+        cgroups.create(&limits, false).unwrap();
         assert!(base.join("2").is_dir());
     }
 
@@ -483,10 +524,13 @@ mod tests {
         let dead = dir.path().join(format!("{}4294967295", prefix_here()));
         let live = dir.path().join(format!("{}1", prefix_here()));
         let elsewhere = dir.path().join(format!("{PREFIX}1-4294967295"));
+        let behind = |of: &Path| PathBuf::from(format!("{}{BACKGROUND}", of.display()));
         fs::create_dir_all(dead.join("1")).unwrap();
-        fs::create_dir(&live).unwrap();
-        fs::create_dir(&elsewhere).unwrap();
+        for dir in [&live, &elsewhere, &behind(&dead), &behind(&live)] {
+            fs::create_dir(dir).unwrap();
+        }
         make_base(dir.path()).unwrap();
         assert!(!dead.exists() && live.exists() && elsewhere.exists());
+        assert!(!behind(&dead).exists() && behind(&live).exists());
     }
 }

@@ -63,7 +63,7 @@ impl Machine {
 
     /// Has a process try what every sandbox does, in a cgroup if that works.
     fn attempt(&mut self) -> io::Result<Trial> {
-        let Ok(group) = self.cgroups.create(&Limits::default()) else {
+        let Ok(group) = self.cgroups.create(&Limits::default(), false) else {
             return self.attempt_without_group();
         };
         let trial = self.attempt_in(&group);
@@ -77,7 +77,7 @@ impl Machine {
     fn attempt_without_group(&mut self) -> io::Result<Trial> {
         self.cgroups.remove();
         self.cgroups = Cgroups::none();
-        let group = self.cgroups.create(&Limits::default())?;
+        let group = self.cgroups.create(&Limits::default(), false)?;
         self.attempt_in(&group)
     }
 

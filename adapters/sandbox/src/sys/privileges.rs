@@ -7,6 +7,11 @@ use libc::{c_int, c_ulong};
 
 use super::{check, check_long};
 
+/// A thirtieth of the usual weight: enough to start on a busy machine in a second.
+const BACKGROUND_NICE: i32 = 15;
+/// The shortest that the kernel takes.
+const BACKGROUND_SLICE_NS: u64 = 100_000;
+
 fn prctl(option: c_int, argument: c_ulong) -> io::Result<()> {
     let none: c_ulong = 0;
     // SAFETY: every option used in this file takes numbers only.
@@ -59,6 +64,37 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     let none = [0u32; 6];
     // SAFETY: version 3 has a header of two words and two data records of three words each.
     check_long(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
+}
+
+/// Puts this process, and all it will start, behind others: it has a small share of a processor that
+/// others want as well, and is soon interrupted by them.
+pub(crate) fn run_in_background() -> io::Result<()> {
+    /// The kernel's `sched_attr`, in its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime_ns: u64,
+        deadline_ns: u64,
+        period_ns: u64,
+    }
+    let attributes = Attributes {
+        size: 48,
+        policy: libc::SCHED_BATCH.unsigned_abs(),
+        flags: 0,
+        nice: BACKGROUND_NICE,
+        priority: 0,
+        // How long it runs before another may interrupt it; older kernels do not ask.
+        runtime_ns: BACKGROUND_SLICE_NS,
+        deadline_ns: 0,
+        period_ns: 0,
+    };
+    // SAFETY: the kernel reads `size` bytes of a live local; 0 is this process, and no flags.
+    check_long(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })
+        .map(drop)
 }
 
 /// Sets both the soft and the hard limit, or the hard limit's own value where that is lower.

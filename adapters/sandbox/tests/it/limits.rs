@@ -208,3 +208,26 @@ fn the_groups_of_ended_sandboxes_are_removed() {
     drop(launcher);
     assert_eq!(found(), 0);
 }
+
+/// Prints how it is scheduled, and whether it can change that.
+const SCHEDULED: &str = "
+import os
+print(os.nice(0))
+try:
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
+    print('changed')
+except PermissionError:
+    print('refused')
+child = os.fork()
+if child == 0: os._exit(os.nice(0))
+print(os.waitpid(child, 0)[1] >> 8)
+";
+
+#[test]
+fn what_runs_in_the_background_stays_there_with_all_it_starts() {
+    let mut spec = python(SCHEDULED);
+    assert!(printed(&spec).starts_with("0\n"), "usually it is not");
+    spec.background = true;
+    let said = printed(&spec);
+    assert_eq!(said, "15\nrefused\n15\n");
+}
