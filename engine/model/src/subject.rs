@@ -12,6 +12,8 @@ pub const RUN_COMMANDS: &str = "dispatch.runcmd.>";
 pub const RUN_REQUESTS: &str = "dispatch.runcmd.*.*.*";
 /// All requests to end runs.
 pub const RUN_CANCELS: &str = "dispatch.runcmd.*.*.*.cancel";
+/// All runs that wait for room.
+pub const WAITING: &str = "dispatch.waiting.>";
 /// All events of runs.
 pub const RUNS: &str = "dispatch.run.>";
 /// All schedules.
@@ -63,6 +65,12 @@ pub fn run_command(org: &OrgName, function: &Name, run: RunId) -> String {
 #[must_use]
 pub fn run_cancel(org: &OrgName, function: &Name, run: RunId) -> String {
     format!("{}.cancel", run_command(org, function, run))
+}
+
+/// `dispatch.waiting.<org>.<function>`
+#[must_use]
+pub fn waiting(org: &OrgName, function: &Name) -> String {
+    format!("dispatch.waiting.{org}.{function}")
 }
 
 /// `dispatch.run.<org>.<function>.<run id>`
@@ -154,6 +162,16 @@ pub fn parse_run(subject: &str) -> Option<(OrgName, Name, RunId)> {
     ))
 }
 
+/// Reads organization and function from `dispatch.waiting.…`.
+#[must_use]
+pub fn parse_waiting(subject: &str) -> Option<(OrgName, Name)> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let ["dispatch", "waiting", org, function] = tokens[..] else {
+        return None;
+    };
+    Some((OrgName::new(org).ok()?, Name::new(function).ok()?))
+}
+
 /// The organization that a subject of any shape names as its third token.
 #[must_use]
 pub fn parse_org(subject: &str) -> Option<OrgName> {
@@ -199,6 +217,14 @@ mod tests {
                 Some((org.clone(), function.clone(), id))
             );
         }
+    }
+
+    #[test]
+    fn the_subject_of_waiting_runs_reads_back() {
+        let (org, function) = (OrgName::new("acme").unwrap(), Name::new("f").unwrap());
+        let subject = waiting(&org, &function);
+        assert_eq!(parse_waiting(&subject), Some((org, function)));
+        assert_eq!(parse_waiting("dispatch.waiting.acme"), None);
     }
 
     #[test]

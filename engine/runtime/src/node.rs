@@ -131,6 +131,7 @@ impl Node {
         let mut caller = None;
         if roles.contains(&Role::Worker) {
             let runner = runner.ok_or(NodeError::NoRunner)?;
+            let intake = runs::intake(runner.slots());
             let bench = Arc::new(runs::Bench {
                 log: log.clone(),
                 fold: fold.clone(),
@@ -140,6 +141,7 @@ impl Node {
                 runs_per_org,
                 gate: runs::Gate::default(),
                 in_hand: runs::InHand::default(),
+                intake,
                 stop: stop.clone(),
             });
             caller = Some(Caller::new(bench.clone()));
@@ -149,6 +151,8 @@ impl Node {
             tasks.spawn(Kind::Essential, "cancel signals", work);
             let work = runs::cancel::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "cancels", work);
+            let work = runs::waiting::work(bench.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "waiting runs", work);
             tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));
         }
         let work = sweep::work(roles, fold.clone(), hands, stop.clone());

@@ -14,6 +14,7 @@ mod replay;
 mod runs;
 mod tail;
 mod timers;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,11 +208,7 @@ impl Log for JetStream {
     }
 
     async fn commands(&self) -> Result<Box<dyn Inbox<Result<CommandEnvelope, Unreadable>>>, Error> {
-        let decider = Durable {
-            stream: streams::COMMANDS,
-            name: "decider",
-            filter: "",
-        };
+        let decider = Durable::new(streams::COMMANDS, "decider", "");
         Ok(Box::new(self.inbox(vec![decider], read::command).await?))
     }
 
@@ -221,16 +218,8 @@ impl Log for JetStream {
             Role::Worker => "reactor-worker",
             Role::Gateway => "reactor-gateway",
         };
-        let events = Durable {
-            stream: streams::EVENTS,
-            name,
-            filter: "",
-        };
-        let redo = Durable {
-            stream: streams::REDO,
-            name,
-            filter: "",
-        };
+        let events = Durable::new(streams::EVENTS, name, "");
+        let redo = Durable::new(streams::REDO, name, "");
         Ok(Box::new(
             self.inbox(vec![events, redo], read::commit).await?,
         ))
@@ -241,11 +230,7 @@ impl Log for JetStream {
     }
 
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
-        let due = Durable {
-            stream: streams::TIMERS,
-            name: "alarms",
-            filter: subject::DUE,
-        };
+        let due = Durable::new(streams::TIMERS, "alarms", subject::DUE);
         let remote = self.inbox(vec![due], read::due).await?;
         Ok(Box::new(timers::Alarms::new(self.alarms.clone(), remote)))
     }
@@ -286,25 +271,34 @@ impl Log for JetStream {
     }
 
     async fn run_commands(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
-        let workers = Durable {
-            stream: streams::RUNS,
-            name: "workers",
-            filter: subject::RUN_REQUESTS,
-        };
+        let workers = Durable::new(streams::RUNS, "workers", subject::RUN_REQUESTS);
         Ok(Box::new(
             self.inbox(vec![workers], read::run_command).await?,
         ))
     }
 
     async fn run_cancels(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
-        let cancels = Durable {
-            stream: streams::RUNS,
-            name: "cancels",
-            filter: subject::RUN_CANCELS,
-        };
+        let cancels = Durable::new(streams::RUNS, "cancels", subject::RUN_CANCELS);
         Ok(Box::new(
             self.inbox(vec![cancels], read::run_command).await?,
         ))
+    }
+
+    async fn put_aside(&self, runs: &[(RunWake, Seq)]) -> Vec<Result<(), Error>> {
+        waiting::put_aside(&self.link, runs).await
+    }
+
+    async fn waiting_runs(
+        &self,
+        org: &OrgName,
+        function: &Name,
+    ) -> Result<Box<dyn Inbox<RunWake>>, Error> {
+        let consumer = waiting::consumer(org, function);
+        Ok(Box::new(self.inbox(vec![consumer], waiting::read).await?))
+    }
+
+    async fn waiting(&self) -> Result<Vec<(OrgName, Name, u64)>, Error> {
+        waiting::counts(&self.link).await
     }
 
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {

@@ -213,6 +213,33 @@ impl Link {
         }
     }
 
+    /// Publishes many in this order, each sent before the answer to the one before it has come.
+    /// One whose fate is unknown is repeated after the others.
+    pub(crate) async fn publish_in_order(
+        &self,
+        messages: Vec<(String, HeaderMap, Bytes)>,
+    ) -> Vec<Result<PublishAck, Fault>> {
+        let mut sent = Vec::with_capacity(messages.len());
+        for (subject, headers, body) in &messages {
+            let publishing =
+                self.jetstream
+                    .publish_with_headers(subject.clone(), headers.clone(), body.clone());
+            sent.push(publishing.await);
+        }
+        let mut results = Vec::with_capacity(messages.len());
+        for (sent, (subject, headers, body)) in sent.into_iter().zip(messages) {
+            let result = match sent {
+                Ok(ack) => ack.await.map_err(|error| fault(&error)),
+                Err(error) => Err(fault(&error)),
+            };
+            results.push(match result {
+                Err(Fault::Unavailable(_)) => self.publish_patiently(&subject, headers, body).await,
+                other => other,
+            });
+        }
+        results
+    }
+
     /// Publishes, repeating it unchanged while its fate is unknown; so it must be safe to repeat.
     pub(crate) async fn publish_patiently(
         &self,

@@ -22,7 +22,7 @@ pub use faults::{Fault, Faults, Operation};
 use crate::message::wall_clock;
 use crate::settings::ACK_WAIT;
 use crate::wheel::Wheel;
-use consumer::Consumer;
+use consumer::{Consumer, ConsumerKey};
 use store::Store;
 
 /// Answers that wait for a listener; beyond it they are lost, as core NATS loses them.
@@ -56,11 +56,12 @@ struct World {
     commands: Store,
     events: Store,
     runs: Store,
+    waiting: Store,
     timers: Store,
     rejected: Store,
     letters: Store,
     redo: Store,
-    consumers: HashMap<&'static str, Consumer>,
+    consumers: HashMap<ConsumerKey, Consumer>,
     listeners: HashMap<String, mpsc::Sender<Bytes>>,
     serial: u64,
 }
@@ -162,6 +163,7 @@ impl World {
             "cmd" => Some(&mut self.commands),
             "evt" => Some(&mut self.events),
             "run" | "runcmd" => Some(&mut self.runs),
+            "waiting" => Some(&mut self.waiting),
             "due" => Some(&mut self.timers),
             "rejected" => Some(&mut self.rejected),
             "dead" => Some(&mut self.letters),

@@ -3,7 +3,7 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use engine_model::{Commit, RunEvent, RunId, Timestamp, header};
+use engine_model::{Commit, RunEvent, RunId, RunWake, Seq, Timestamp, header};
 
 /// CloudEvents `source` of what the engine writes.
 const SOURCE_ENGINE: &str = "/dispatch/engine";
@@ -93,6 +93,18 @@ pub(crate) fn request_headers(
     ];
     headers.extend(reply_to.map(|inbox| (header::REPLY_TO, inbox)));
     headers
+}
+
+/// The headers of a run that is put aside, which the message at `origin` asked for.
+pub(crate) fn waiting_headers(run: &RunWake, origin: Seq) -> Headers {
+    let id = format!("{}/{origin}/{}", run.id, run.after);
+    vec![
+        (header::MSG_ID, id.clone()),
+        (header::CE_SPECVERSION, "1.0".to_owned()),
+        (header::CE_ID, id),
+        (header::CE_TYPE, "dispatch.run.Waiting".to_owned()),
+        (header::CE_SOURCE, SOURCE_ENGINE.to_owned()),
+    ]
 }
 
 /// The headers of anything else that the engine writes.

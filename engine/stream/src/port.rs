@@ -224,6 +224,21 @@ pub trait Log: Send + Sync + 'static {
     /// Requests to end runs, shared by the workers, which no run command stands before.
     async fn run_cancels(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error>;
 
+    /// Puts runs aside until there is room for them, in this order, one result each. The position
+    /// is that of the message which asked for the run: put aside again within seconds, it is one.
+    async fn put_aside(&self, runs: &[(RunWake, Seq)]) -> Vec<Result<(), Error>>;
+
+    /// The runs of a function that were put aside, in order, shared by the workers.
+    async fn waiting_runs(
+        &self,
+        org: &OrgName,
+        function: &Name,
+    ) -> Result<Box<dyn Inbox<RunWake>>, Error>;
+
+    /// How many runs of which functions are put aside, those included that are delivered and not
+    /// ended yet.
+    async fn waiting(&self) -> Result<Vec<(OrgName, Name, u64)>, Error>;
+
     /// Appends an event of a run, provided that the run's last position is `expected`. A repeat
     /// that is there already, as the last, is a success with its position.
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError>;

@@ -18,6 +18,8 @@ pub(crate) const COMMANDS: &str = "DISPATCH_COMMANDS";
 pub(crate) const EVENTS: &str = "DISPATCH_EVENTS";
 /// Run commands and run events.
 pub(crate) const RUNS: &str = "DISPATCH_RUNS";
+/// Runs that wait for room.
+pub(crate) const WAITING: &str = "DISPATCH_WAITING";
 /// Schedules, and alarms that have come due.
 pub(crate) const TIMERS: &str = "DISPATCH_TIMERS";
 /// Refusals.
@@ -107,6 +109,20 @@ pub(crate) fn table(settings: &Settings) -> Vec<Config> {
                 "run commands and run events",
                 &[subject::RUN_COMMANDS, subject::RUNS],
             )
+        },
+        Config {
+            retention: RetentionPolicy::WorkQueue,
+            // As long as what is known of the run itself; what is over stays where it came from.
+            max_age: runs.age,
+            max_bytes: i64::try_from(runs.bytes).unwrap_or(i64::MAX),
+            max_messages: i64::try_from(runs.messages).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::New,
+            duplicate_window: DEDUP_RUNS,
+            persist_mode: match settings.run_durability {
+                Durability::Fast => fast,
+                Durability::Fsync => None,
+            },
+            ..base(WAITING, "runs that wait for room", &[subject::WAITING])
         },
         Config {
             retention: RetentionPolicy::WorkQueue,

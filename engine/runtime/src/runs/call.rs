@@ -6,9 +6,9 @@ use adapter_kit::{BlobError, Digest, LineSink, RunCall, ServiceFacts, VaultError
 use engine_core::{BoundService, RunPlan};
 use engine_model::{
     LogLine, Name, OrgName, Rejection, RunEnvelope, RunError, RunErrorKind, RunId, RunResult,
-    Sealed,
+    RunWake, Sealed, Seq,
 };
-use engine_stream::Log;
+use engine_stream::{Error, Log};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +106,25 @@ pub(super) fn failed(kind: RunErrorKind, message: impl Into<String>) -> RunResul
         error: Some(error),
         ..RunResult::default()
     }
+}
+
+/// What is kept of a run that waits. A large input goes to the blob store, so that it fits into any
+/// message however it is written.
+pub(super) async fn light(
+    bench: &Bench,
+    envelope: &RunEnvelope,
+    after: Seq,
+) -> Result<RunWake, Error> {
+    let mut wake = envelope.wake(after);
+    let input = serde_json::to_vec(&wake.command.input)
+        .expect("maps have string keys and writing to memory works");
+    if input.len() > INLINE_BYTES_MAX {
+        let stored = bench.blobs.put(input.into()).await;
+        let digest = stored.map_err(|error| Error::Unavailable(error.to_string()))?;
+        wake.command.input = Value::Null;
+        wake.command.input_blob = Some(digest.to_string());
+    }
+    Ok(wake)
 }
 
 async fn input(bench: &Bench, envelope: &RunEnvelope) -> Result<Value, String> {

@@ -13,11 +13,12 @@ use engine_stream::{AppendError, Error};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::call::{carry_out, failed, refusal};
+use super::call::{carry_out, failed, light, refusal};
 use super::cancel::cancelled;
 use super::fit::{BYTES_MAX, cut, fit, too_large};
 use super::gate::{Entry, Limits, Pass};
 use super::standing::{Standing, Start, standing};
+use super::waiting::is_put_aside;
 use super::{AGAIN, Bench, append, retry};
 use crate::clock::now;
 
@@ -48,6 +49,10 @@ pub(super) struct Taken<'a> {
     pub(super) command: Seq,
     /// How often it was delivered, from 1.
     pub(super) deliveries: u32,
+    /// Whether something may be on record of it.
+    pub(super) look: bool,
+    /// Whether this node has taken it in; otherwise it is put aside, or refused.
+    pub(super) room: bool,
     /// The digest of its input, when an idempotency key names the run.
     pub(super) digest: Option<String>,
     /// Cancelled when the run is to end.
@@ -63,6 +68,9 @@ pub(super) enum Ended {
     Refused(Rejection),
     /// A timer, or another message, brings the run on.
     Parked,
+    /// It is to be put aside until there is room; the position is that of the last event of its
+    /// log.
+    Over { after: Seq },
     /// This message is to come again.
     Again(Duration),
     /// Another node has the same message: its is the answer, and the last word on the message.
@@ -83,8 +91,8 @@ pub(super) fn digest(envelope: &RunEnvelope) -> Option<String> {
 /// Takes a run from where it stands to its end, or to where it waits.
 pub(super) async fn conduct(bench: &Bench, taken: &Taken<'_>) -> Result<Ended, Error> {
     let mut start = Start::default();
-    let mut look = taken.deliveries > 1;
-    let mut fresh = look;
+    let mut look = taken.look;
+    let mut fresh = taken.deliveries > 1;
     loop {
         if look {
             if bench.stop.is_cancelled() {
@@ -204,7 +212,7 @@ async fn park(
     if wait <= NAK_MAX {
         return Ok(Ended::Again(wait));
     }
-    let due = Due::wake(taken.envelope.wake(after));
+    let due = Due::wake(light(bench, taken.envelope, after).await?);
     bench
         .log
         .set_timer(&TimerRequest { due, at: until })
@@ -232,7 +240,7 @@ async fn attempt(
         let seq = append(bench, envelope, delayed, start.expected).await?;
         return Ok(park(bench, taken, until, seq).await.map(Some)?);
     }
-    let (plan, _pass) = match admit(bench, taken, start.begun_on).await? {
+    let (plan, _pass) = match admit(bench, taken, start).await? {
         Admitted::In(plan, pass) => (plan, pass),
         Admitted::Refused(Refused::Error(error)) => {
             let result = RunResult {
@@ -373,16 +381,18 @@ enum Admitted {
 }
 
 /// Plans the run, and waits for its turn where there is a limit.
-async fn admit(
-    bench: &Bench,
-    taken: &Taken<'_>,
-    begun_on: Option<RevisionId>,
-) -> Result<Admitted, AppendError> {
+async fn admit(bench: &Bench, taken: &Taken<'_>, start: &Start) -> Result<Admitted, AppendError> {
     let envelope = taken.envelope;
+    let begun_on = start.begun_on;
     let plan = match plan(bench, envelope, begun_on).await? {
         Ok(plan) => plan,
         Err(refused) => return Ok(Admitted::Refused(refused)),
     };
+    // What was begun under this message must be carried on under it.
+    if !taken.room && !start.resumed {
+        let key = (envelope.org.clone(), envelope.function.clone());
+        return Ok(Admitted::Full(bench.intake.in_hand(&key)));
+    }
     let limits = limits(bench, &plan);
     if limits == Limits::default() {
         return Ok(Admitted::In(plan, None));
@@ -424,8 +434,8 @@ pub(super) fn crowded(function: &Name, waiting: usize) -> Rejection {
     Rejection::new(Code::Busy, text)
 }
 
-/// A run for which there is no room: whoever waits for it hears so, and otherwise it stays in the
-/// stream. A key says that its sender means this one run, so that it stays as well.
+/// A run for which there is no room: whoever waits for it hears so, and otherwise it is put aside.
+/// A key says that its sender means this one run, so that it is put aside as well.
 async fn full(
     bench: &Bench,
     taken: &Taken<'_>,
@@ -433,9 +443,13 @@ async fn full(
     waiting: usize,
 ) -> Result<Ended, AppendError> {
     let envelope = taken.envelope;
-    let begun = start.before > 0 || bench.stop.is_cancelled();
-    if begun || envelope.reply_to.is_none() || taken.digest.is_some() {
+    if bench.stop.is_cancelled() || start.resumed || is_put_aside(taken.command) {
         return Ok(Ended::Again(AGAIN.saturating_mul(2)));
+    }
+    if start.before > 0 || envelope.reply_to.is_none() || taken.digest.is_some() {
+        return Ok(Ended::Over {
+            after: start.expected,
+        });
     }
     let why = crowded(&envelope.function, waiting);
     let result = failed(RunErrorKind::SystemError, why.message.clone());

@@ -24,6 +24,8 @@ pub(super) struct Start {
     pub(super) lost: u32,
     /// The revision of the attempt before it.
     pub(super) begun_on: Option<RevisionId>,
+    /// Whether it takes over from a worker that was lost with the same message.
+    pub(super) resumed: bool,
 }
 
 /// Where a run stands, for who was just delivered a message for it.
@@ -81,6 +83,7 @@ pub(super) fn standing(last: Option<(Seq, RunEvent)>, command: Seq, now: Timesta
                 before: attempt,
                 lost,
                 begun_on: Some(revision),
+                resumed: false,
             };
             waits_or(next_at, mine(of), start, now)
         }
@@ -97,6 +100,7 @@ pub(super) fn standing(last: Option<(Seq, RunEvent)>, command: Seq, now: Timesta
                 before: attempt,
                 lost: if of == Seq(0) { attempt } else { lost + 1 },
                 begun_on: Some(revision),
+                resumed: true,
             },
             at_most_once,
         },

@@ -1,5 +1,6 @@
 //! Inboxes on durable consumers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -21,25 +22,38 @@ const UNENDED_MAX: i64 = 8192;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A durable consumer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Durable {
     pub(crate) stream: &'static str,
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// Empty for all of the stream.
-    pub(crate) filter: &'static str,
+    pub(crate) filter: Cow<'static, str>,
+    /// Unused for so long, it is forgotten; what it did not deliver stays.
+    pub(crate) forgotten_after: Option<Duration>,
 }
 
 impl Durable {
-    async fn ensure(self, link: &Link, ack_wait: Duration) -> Result<(), Error> {
+    /// One that is kept for good.
+    pub(crate) fn new(stream: &'static str, name: &'static str, filter: &'static str) -> Self {
+        Self {
+            stream,
+            name: name.into(),
+            filter: filter.into(),
+            forgotten_after: None,
+        }
+    }
+
+    async fn ensure(&self, link: &Link, ack_wait: Duration) -> Result<(), Error> {
         let config = pull::Config {
-            durable_name: Some(self.name.to_owned()),
+            durable_name: Some(self.name.clone().into_owned()),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait,
             // For ever: who reads decides when it is enough, and buries.
             max_deliver: -1,
             max_ack_pending: UNENDED_MAX,
-            filter_subject: self.filter.to_owned(),
+            filter_subject: self.filter.clone().into_owned(),
+            inactive_threshold: self.forgotten_after.unwrap_or_default(),
             ..pull::Config::default()
         };
         let made = link
@@ -93,7 +107,11 @@ impl<T: Send> JetInbox<T> {
             for durable in &self.durables {
                 durable.ensure(&self.link, self.ack_wait).await?;
             }
-            let names: Vec<_> = self.durables.iter().map(|d| (d.stream, d.name)).collect();
+            let names: Vec<_> = self
+                .durables
+                .iter()
+                .map(|d| (d.stream, d.name.as_ref()))
+                .collect();
             self.puller = Some(Puller::new(&self.link, &names).await?);
         }
         Ok(self.puller.as_mut().expect("it was just put there"))

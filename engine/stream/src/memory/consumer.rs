@@ -12,6 +12,9 @@ use super::{Fault, Memory, Operation, Shared, World};
 use crate::message::ORIGIN;
 use crate::port::{Ack, Delivery, Error, Inbox};
 
+/// What tells consumers apart.
+pub(super) type ConsumerKey = (&'static str, Option<Arc<str>>);
+
 /// How far a consumer has come, and what is unended.
 #[derive(Default)]
 pub(super) struct Consumer {
@@ -20,20 +23,46 @@ pub(super) struct Consumer {
     unended: BTreeMap<u64, (Instant, u32)>,
 }
 
+/// Which subjects of its stream a consumer takes.
+#[derive(Clone)]
+pub(super) enum Takes {
+    /// Those of which this is true.
+    If(fn(&str) -> bool),
+    /// This one; a stream may have such a consumer for each of its subjects.
+    Only(Arc<str>),
+}
+
+impl Takes {
+    fn takes(&self, subject: &str) -> bool {
+        match self {
+            Self::If(takes) => takes(subject),
+            Self::Only(one) => **one == *subject,
+        }
+    }
+}
+
 /// Which stream a consumer reads, and of that which subjects.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) name: &'static str,
     pub(super) store: fn(&mut World) -> &mut Store,
-    pub(super) takes: fn(&str) -> bool,
+    pub(super) takes: Takes,
     /// Whether what is acknowledged is gone.
     pub(super) queue: bool,
 }
 
 impl Source {
+    fn key(&self) -> ConsumerKey {
+        let only = match &self.takes {
+            Takes::If(_) => None,
+            Takes::Only(subject) => Some(subject.clone()),
+        };
+        (self.name, only)
+    }
+
     /// What is to be delivered now, marked as delivered; at most `max`.
-    fn take(self, world: &mut World, max: usize, ack_wait: Duration) -> Vec<(Stored, u32)> {
-        let mut consumer = world.consumers.remove(self.name).unwrap_or_default();
+    fn take(&self, world: &mut World, max: usize, ack_wait: Duration) -> Vec<(Stored, u32)> {
+        let mut consumer = world.consumers.remove(&self.key()).unwrap_or_default();
         let now = Instant::now();
         let store = (self.store)(world);
         let again: Vec<u64> = consumer
@@ -62,19 +91,19 @@ impl Source {
                 break;
             }
             consumer.seen = *seq;
-            if (self.takes)(&message.subject) {
+            if self.takes.takes(&message.subject) {
                 consumer.unended.insert(*seq, (now + ack_wait, 1));
                 taken.push((message.clone(), 1));
             }
         }
-        world.consumers.insert(self.name, consumer);
+        world.consumers.insert(self.key(), consumer);
         taken
     }
 
-    fn next_again(self, world: &World) -> Option<Instant> {
+    fn next_again(&self, world: &World) -> Option<Instant> {
         world
             .consumers
-            .get(self.name)?
+            .get(&self.key())?
             .unended
             .values()
             .map(|(at, _)| *at)
@@ -104,7 +133,7 @@ impl<T: Send> MemoryInbox<T> {
                 let seq = origin.map_or(message.seq, engine_model::Seq);
                 let ack = MemoryAck {
                     shared: shared.clone(),
-                    source: *source,
+                    source: source.clone(),
                     seq: message.seq.0,
                 };
                 deliveries.push(Delivery {
@@ -203,7 +232,7 @@ struct MemoryAck {
 impl MemoryAck {
     fn come_again(&self, delay: Duration) {
         let mut world = self.shared.world.lock().expect("no holder panics");
-        if let Some(consumer) = world.consumers.get_mut(self.source.name)
+        if let Some(consumer) = world.consumers.get_mut(&self.source.key())
             && let Some((at, _)) = consumer.unended.get_mut(&self.seq)
         {
             *at = Instant::now() + delay;
@@ -219,7 +248,7 @@ impl Ack for MemoryAck {
         self.shared
             .faulty(Operation::Ack(self.source.name), || {
                 let mut world = self.shared.world.lock().expect("no holder panics");
-                if let Some(consumer) = world.consumers.get_mut(self.source.name) {
+                if let Some(consumer) = world.consumers.get_mut(&self.source.key()) {
                     consumer.unended.remove(&self.seq);
                 }
                 if self.source.queue {

@@ -1,6 +1,6 @@
 //! The contract, in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,12 +12,13 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
-use super::consumer::{MemoryInbox, Source};
+use super::consumer::{MemoryInbox, Source, Takes};
 use super::store::{Store, Stored};
 use super::{Memory, Operation, Shared, World};
 use crate::decode;
 use crate::message::{
     COMMAND_ID, Headers, LETTER, ORIGIN, commit_headers, json, request_headers, run_headers,
+    waiting_headers,
 };
 use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
 
@@ -214,7 +215,7 @@ impl Log for Memory {
         let source = Source {
             name: "decider",
             store: |world| &mut world.commands,
-            takes: |_| true,
+            takes: Takes::If(|_| true),
             queue: true,
         };
         Ok(self.inbox(vec![source], |message| Ok(message.read(decode::command))))
@@ -229,13 +230,13 @@ impl Log for Memory {
         let events = Source {
             name: events,
             store: |world| &mut world.events,
-            takes: |_| true,
+            takes: Takes::If(|_| true),
             queue: false,
         };
         let redo = Source {
             name: redo,
             store: |world| &mut world.redo,
-            takes: |_| true,
+            takes: Takes::If(|_| true),
             queue: false,
         };
         Ok(self.inbox(vec![events, redo], recorded))
@@ -256,7 +257,7 @@ impl Log for Memory {
         let source = Source {
             name: "alarms",
             store: |world| &mut world.timers,
-            takes: |_| true,
+            takes: Takes::If(|_| true),
             queue: true,
         };
         let read = |message: &Stored| {
@@ -333,9 +334,9 @@ impl Log for Memory {
         let source = Source {
             name: "workers",
             store: |world| &mut world.runs,
-            takes: |subject| {
+            takes: Takes::If(|subject| {
                 subject.starts_with("dispatch.runcmd.") && !subject.ends_with(".cancel")
-            },
+            }),
             queue: false,
         };
         Ok(self.inbox(vec![source], |message| Ok(message.read(decode::run))))
@@ -345,12 +346,60 @@ impl Log for Memory {
         let source = Source {
             name: "cancels",
             store: |world| &mut world.runs,
-            takes: |subject| {
+            takes: Takes::If(|subject| {
                 subject.starts_with("dispatch.runcmd.") && subject.ends_with(".cancel")
-            },
+            }),
             queue: false,
         };
         Ok(self.inbox(vec![source], |message| Ok(message.read(decode::run))))
+    }
+
+    async fn put_aside(&self, runs: &[(RunWake, Seq)]) -> Vec<Result<(), Error>> {
+        let mut results = Vec::with_capacity(runs.len());
+        for (run, origin) in runs {
+            let act = || {
+                let subject = subject::waiting(&run.org, &run.function);
+                let headers = map(waiting_headers(run, *origin));
+                let at = self.shared.now();
+                let mut world = self.shared.world.lock().expect("no holder panics");
+                world.waiting.publish(&subject, headers, json(run), at);
+                drop(world);
+                self.shared.changed.notify_waiters();
+            };
+            results.push(self.shared.faulty(Operation::AppendRun, act).await);
+        }
+        results
+    }
+
+    async fn waiting_runs(
+        &self,
+        org: &OrgName,
+        function: &Name,
+    ) -> Result<Box<dyn Inbox<RunWake>>, Error> {
+        let source = Source {
+            name: "waiting",
+            store: |world| &mut world.waiting,
+            takes: Takes::Only(subject::waiting(org, function).into()),
+            queue: true,
+        };
+        let read = |message: &Stored| {
+            serde_json::from_slice(&message.body)
+                .map_err(|error| corrupt("waiting", message, &error))
+        };
+        Ok(self.inbox(vec![source], read))
+    }
+
+    async fn waiting(&self) -> Result<Vec<(OrgName, Name, u64)>, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let mut counts = BTreeMap::new();
+        for message in world.waiting.messages.values() {
+            *counts.entry(message.subject.as_str()).or_insert(0) += 1;
+        }
+        let known = counts.into_iter().filter_map(|(subject, count)| {
+            let (org, function) = subject::parse_waiting(subject)?;
+            Some((org, function, count))
+        });
+        Ok(known.collect())
     }
 
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {

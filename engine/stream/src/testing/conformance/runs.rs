@@ -1,7 +1,8 @@
 //! Rules of runs.
 
 use engine_model::{
-    FunctionId, RevisionId, RunEvent, RunId, RunReply, RunResult, Seq, Timestamp, header, subject,
+    Actor, FunctionId, RevisionId, RunCommand, RunEvent, RunId, RunReply, RunResult, RunWake, Seq,
+    Timestamp, header, subject,
 };
 use serde_json::json;
 use tokio::time::timeout;
@@ -175,6 +176,68 @@ pub async fn a_request_to_end_a_run_has_a_way_of_its_own(bed: &mut dyn Bed) {
         delivered.ack.ack().await.expect("acknowledged");
     }
     nothing(runs.as_mut(), bed.ack_wait() * 2).await;
+}
+
+/// Runs that are put aside wait in order, each function's for itself; who put one aside twice
+/// meant one, and what is not acknowledged comes again.
+pub async fn runs_that_are_put_aside_wait_in_order_by_function(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let wake = |n: u32, function: &str| RunWake {
+        id: run_id(n),
+        org: org(),
+        function: name(function),
+        command: RunCommand {
+            input: json!(n),
+            ..RunCommand::default()
+        },
+        actor: Actor("user:alice".into()),
+        reply_to: None,
+        after: Seq(0),
+    };
+    assert_eq!(log.waiting().await.expect("counted"), []);
+    let mut runs: Vec<_> = (1..=300)
+        .map(|n| (wake(n, "slow"), Seq(u64::from(n))))
+        .collect();
+    runs.push((wake(7, "slow"), Seq(7)));
+    runs.insert(5, (wake(301, "quick"), Seq(301)));
+    for result in log.put_aside(&runs).await {
+        result.expect("it is put aside");
+    }
+    let counted = log.waiting().await.expect("counted");
+    let (quick, slow) = (name("quick"), name("slow"));
+    assert_eq!(
+        counted,
+        [(org(), quick.clone(), 1), (org(), slow.clone(), 300)]
+    );
+
+    let mut inbox = log.waiting_runs(&org(), &quick).await.expect("opened");
+    let one = pull_one(inbox.as_mut()).await;
+    assert_eq!((one.item, one.deliveries), (wake(301, "quick"), 1));
+    one.ack.ack().await.expect("acknowledged");
+    nothing(inbox.as_mut(), bed.ack_wait() * 2).await;
+
+    let mut inbox = log.waiting_runs(&org(), &slow).await.expect("opened");
+    let left = pull_one(inbox.as_mut()).await;
+    assert_eq!(left.item, wake(1, "slow"));
+    drop(left);
+    let (mut first_time, mut again) = (Vec::new(), Vec::new());
+    while first_time.len() < 299 || again.is_empty() {
+        let next = pull_one(inbox.as_mut()).await;
+        let seen = match next.deliveries {
+            1 => &mut first_time,
+            _ => &mut again,
+        };
+        seen.push(next.item.command.input.as_u64().expect("a number"));
+        next.ack.ack().await.expect("acknowledged");
+    }
+    assert_eq!(first_time, (2..=300).collect::<Vec<_>>());
+    assert_eq!(again, [1]);
+    let empty = async {
+        while !log.waiting().await.expect("counted").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, empty).await.expect("all are gone");
 }
 
 /// Workers share the run commands, events of runs are none, and the asker hears the end.
