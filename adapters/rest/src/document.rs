@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use engine_model::spec::Spec;
-use engine_model::{AsOf, Code, CommandId, Kind, Name, Seq, document};
+use engine_model::{Answer, AsOf, Code, CommandId, Kind, Name, Seq, document};
 use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -57,6 +57,11 @@ impl Shown {
             seq: None,
             location: None,
         }
+    }
+
+    /// All that a view answers.
+    pub(crate) fn all(answer: Answer) -> Self {
+        Self::view(Value::Array(answer.documents), answer.as_of)
     }
 
     /// What came of a write.

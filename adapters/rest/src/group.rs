@@ -131,7 +131,7 @@ async fn list(
     };
     let mut answer = app.query(&caller, filter, fresh).await?;
     answer.documents.retain(|document| wanted.takes(document));
-    Ok(Shown::view(Value::Array(answer.documents), answer.as_of))
+    Ok(Shown::all(answer))
 }
 
 async fn create(

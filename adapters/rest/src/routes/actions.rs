@@ -218,5 +218,5 @@ async fn orphans(
     let answer = app
         .query(&caller, Filter::Orphans, Fresh::default())
         .await?;
-    Ok(Shown::view(Value::Array(answer.documents), answer.as_of))
+    Ok(Shown::all(answer))
 }

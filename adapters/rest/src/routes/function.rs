@@ -8,7 +8,6 @@ use axum::response::Response;
 use engine_model::{Command, Filter, Kind, Share};
 use http::{Request, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::ask::Fresh;
@@ -64,7 +63,7 @@ async fn revisions(
         ..Fresh::default()
     };
     let answer = app.query(&caller, filter, fresh).await?;
-    Ok(Shown::view(Value::Array(answer.documents), answer.as_of))
+    Ok(Shown::all(answer))
 }
 
 /// The body of a request to go back.
@@ -82,20 +81,15 @@ async fn rollback(
     At(name): At<String>,
     request: Request<Body>,
 ) -> Response {
-    let id = caller.command;
-    let read = async {
-        let Some(body) = body::json(request, app.bounds()).await? else {
-            return Ok(Back::default());
-        };
-        typed("rollback", body)
+    let command = async {
+        let body = body::json(request, app.bounds()).await?;
+        let Back { revision } = body
+            .map(|body| typed("rollback", body))
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Command::Rollback { revision })
     };
-    match read.await {
-        Ok(Back { revision }) => {
-            let command = Command::Rollback { revision };
-            operate(&app, &FUNCTIONS, caller, name, command).await
-        }
-        Err(refusal) => to_command(id, Err::<Shown, _>(refusal)),
-    }
+    operate_by(&app, caller, name, command.await).await
 }
 
 /// The body of a request to divide runs.
@@ -113,13 +107,22 @@ async fn route(
     At(name): At<String>,
     request: Request<Body>,
 ) -> Response {
-    let id = caller.command;
-    let read = async { typed("route", required(request, app.bounds()).await?) };
-    match read.await {
-        Ok(Traffic { shares }) => {
-            let command = Command::Route { shares };
-            operate(&app, &FUNCTIONS, caller, name, command).await
-        }
-        Err(refusal) => to_command(id, Err::<Shown, _>(refusal)),
+    let command = async {
+        let Traffic { shares } = typed("route", required(request, app.bounds()).await?)?;
+        Ok(Command::Route { shares })
+    };
+    operate_by(&app, caller, name, command.await).await
+}
+
+/// Has a function do what was read, if it could be.
+async fn operate_by(
+    app: &App,
+    caller: Caller,
+    name: String,
+    command: Result<Command, Refusal>,
+) -> Response {
+    match command {
+        Ok(command) => operate(app, &FUNCTIONS, caller, name, command).await,
+        Err(refusal) => to_command(caller.command, Err::<Shown, _>(refusal)),
     }
 }

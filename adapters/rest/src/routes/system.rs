@@ -67,5 +67,5 @@ async fn history(
         ..Fresh::default()
     };
     let answer = app.query(&caller, filter, fresh).await?;
-    Ok(Shown::view(Value::Array(answer.documents), answer.as_of))
+    Ok(Shown::all(answer))
 }
