@@ -4,13 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_functions::{
-    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Scale,
-    Source,
-};
+use adapter_functions::{Call, Config, Functions, Language, LauncherConfig, Revision, Source};
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 const PYTHON: &str = "def handle(context, payload):\n    return {'myField': 'Hello, %s from %s' % (payload['name'], payload['place'])}\n";
 const NODE: &str = "module.exports = (context, payload) => ({ myField: `Hello, ${payload.name} from ${payload.place}` });\n";
@@ -109,38 +105,20 @@ fn start(stems: usize, idle_ttl: Duration) -> (Functions, tempfile::TempDir) {
 }
 
 fn revision(subject: &Subject, number: usize) -> Revision {
+    let source = Source::File {
+        name: subject.file.into(),
+        text: subject.text.into(),
+    };
     Revision {
-        id: format!("r{number}"),
-        language: subject.language,
-        root: None,
-        layer: None,
-        source: Source::File {
-            name: subject.file.into(),
-            text: subject.text.into(),
-        },
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
         timeout_ms: 30_000,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
-        network: NetworkPolicy::None,
-        endpoints: Vec::new(),
+        ..Revision::new(format!("r{number}"), subject.language, source)
     }
 }
 
 fn call() -> Call {
     Call {
-        services: Vec::new(),
-        run_id: "run".into(),
         context: json!({"secrets": {"password": "OpenSesame"}}),
-        input: json!({"name": "Jon", "place": "Winterfell"}),
-        deadline: None,
-        patient: false,
-        lines: None,
-        cancel: CancellationToken::new(),
+        ..Call::new("run", json!({"name": "Jon", "place": "Winterfell"}))
     }
 }
 

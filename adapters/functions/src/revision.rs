@@ -54,6 +54,30 @@ pub struct Revision {
     pub endpoints: Vec<Endpoint>,
 }
 
+impl Revision {
+    /// One on the host's interpreter, with the node's own choice in all that can be chosen.
+    #[must_use]
+    pub fn new(id: impl Into<String>, language: Language, source: Source) -> Self {
+        Self {
+            id: id.into(),
+            language,
+            root: None,
+            layer: None,
+            source,
+            handler: String::new(),
+            schema_in: None,
+            schema_out: None,
+            timeout_ms: 0,
+            limits: None,
+            output_bytes: None,
+            scale: Scale::default(),
+            isolation: Isolation::Shared,
+            network: NetworkPolicy::None,
+            endpoints: Vec::new(),
+        }
+    }
+}
+
 /// How many workers a function has; what is not set is the node's own choice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scale {

@@ -70,6 +70,23 @@ pub struct Call {
     pub cancel: CancellationToken,
 }
 
+impl Call {
+    /// A call with this payload, and an empty context.
+    #[must_use]
+    pub fn new(run_id: impl Into<String>, input: Value) -> Self {
+        Self {
+            run_id: run_id.into(),
+            context: json!({}),
+            services: Vec::new(),
+            input,
+            deadline: None,
+            patient: false,
+            lines: None,
+            cancel: CancellationToken::new(),
+        }
+    }
+}
+
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")

@@ -6,10 +6,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_functions::{
-    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Scale,
-    Source,
-};
+use adapter_functions::{Call, Config, Functions, Language, LauncherConfig, Revision, Source};
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
 
@@ -93,14 +90,8 @@ fn say(line: &str) -> std::io::Result<()> {
 
 fn call(input: Value) -> Call {
     Call {
-        services: Vec::new(),
-        run_id: "run".into(),
         context: json!({"secrets": {}}),
-        input,
-        deadline: None,
-        patient: false,
-        lines: None,
-        cancel: tokio_util::sync::CancellationToken::new(),
+        ..Call::new("run", input)
     }
 }
 
@@ -112,21 +103,6 @@ fn revision(id: &str, component: &[u8]) -> Result<Revision, Box<dyn Error>> {
     header.set_mode(0o644);
     tar.append_data(&mut header, "function.wasm", component)?;
     let archive = tar.into_inner()?.finish()?;
-    Ok(Revision {
-        id: id.into(),
-        language: Language::parse("wasm").ok_or("there is no pack")?,
-        root: None,
-        layer: None,
-        source: Source::Archive(archive.into()),
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
-        timeout_ms: 0,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
-        network: NetworkPolicy::None,
-        endpoints: Vec::new(),
-    })
+    let language = Language::parse("wasm").ok_or("there is no pack")?;
+    Ok(Revision::new(id, language, Source::Archive(archive.into())))
 }

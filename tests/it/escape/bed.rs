@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_functions::{
-    Call, Completion, Config, ErrorType, Functions, Isolation, Language, LauncherConfig,
-    NetworkPolicy, Revision, Scale, Source,
+    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, NetworkPolicy,
+    Revision, Source,
 };
 use adapter_kit::MemoryBlobs;
 use adapter_sandbox::Endpoint;
@@ -170,14 +170,8 @@ impl Bed {
 
 pub(super) fn call(input: Value) -> Call {
     Call {
-        run_id: "run".into(),
-        context: json!({}),
-        services: Vec::new(),
-        input,
-        deadline: None,
         patient: true,
-        lines: None,
-        cancel: tokio_util::sync::CancellationToken::new(),
+        ..Call::new("run", input)
     }
 }
 
@@ -196,25 +190,12 @@ pub(super) fn bound(attack: &str, endpoints: Vec<Endpoint>) -> Revision {
 }
 
 pub(super) fn revision(id: &str, text: &str) -> Revision {
-    let text = text.to_owned();
+    let source = Source::File {
+        name: "main.py".into(),
+        text: text.to_owned(),
+    };
     Revision {
-        id: id.to_owned(),
-        language: Language::parse("python3").unwrap(),
-        root: None,
-        layer: None,
-        source: Source::File {
-            name: "main.py".into(),
-            text,
-        },
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
         timeout_ms: 20_000,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
-        network: NetworkPolicy::None,
-        endpoints: Vec::new(),
+        ..Revision::new(id, Language::parse("python3").unwrap(), source)
     }
 }

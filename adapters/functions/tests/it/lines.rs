@@ -6,7 +6,7 @@ use adapter_kit::LineSink;
 use engine_model::{LogLine, LogStream};
 use serde_json::{Value, json};
 
-use crate::support::{call, node, node_with, python, until};
+use crate::support::{Gate, call, node, node_with, python, until};
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<LogLine>>);
@@ -29,9 +29,10 @@ impl Heard {
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_are_told_before_the_run_ends_and_are_those_that_are_kept() {
     let node = node();
+    let gate = Gate::shut().await;
     let id = node
-        .load(python(
-            "import sys, time\ndef handle(context, payload):\n    print('first')\n    print('aside', file=sys.stderr)\n    time.sleep(1)\n    print('last', end='')\n",
+        .load(gate.before(
+            "import sys\ndef handle(context, payload):\n    print('first')\n    print('aside', file=sys.stderr)\n    WAIT()\n    print('last', end='')\n",
         ))
         .await;
     let heard = Arc::new(Heard::default());
@@ -39,11 +40,13 @@ async fn lines_are_told_before_the_run_ends_and_are_those_that_are_kept() {
     told.lines = Some(Arc::clone(&heard) as _);
     let functions = node.functions.clone();
     let running = tokio::spawn(async move { functions.call(&id, told).await });
+    let waits = gate.reached().await;
     until("the first lines are told", || {
         heard.texts(LogStream::Stdout) == ["first"] && heard.texts(LogStream::Stderr) == ["aside"]
     })
     .await;
     assert!(!running.is_finished());
+    drop(waits);
     let done = running.await.expect("ends");
     assert_eq!(done.logs.stdout, ["first", "last"]);
     assert_eq!(heard.texts(LogStream::Stdout), done.logs.stdout);

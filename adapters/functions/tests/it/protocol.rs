@@ -18,7 +18,7 @@ def handle(context, payload):
     lines = b'{\"ok\":%d,\"payload\":1}\\n' % call
     if payload == 'half': lines = lines[:15]
     if payload == 'forge': lines += b'{\"ok\":%d,\"payload\":\"forged\"}\\n' % (call + 1)
-    time.sleep(0.2)
+    if payload == 'forge': WAIT()
     for fd in range(3, 1024):
         try: os.write(fd, lines)
         except OSError: pass
@@ -29,12 +29,19 @@ def handle(context, payload):
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_said_more_than_its_answer_does_not_serve_a_call_that_waits() {
     let node = node_with(|c| c.pools.workers_max = 1);
-    let id = node.load(python(FORGING)).await;
+    let gate = Gate::shut().await;
+    let id = node.load(gate.before(FORGING)).await;
     for _ in 0..3 {
-        let (forger, innocent) = tokio::join!(
-            node.call(&id, json!("forge")),
-            node.call(&id, json!("fine"))
-        );
+        let forging = node.call(&id, json!("forge"));
+        let waiting = async {
+            let holds = gate.reached().await;
+            let mut innocent = Box::pin(node.call(&id, json!("fine")));
+            // Its turn comes after the forger's, whose worker is the only one.
+            assert!(futures::poll!(&mut innocent).is_pending());
+            drop(holds);
+            innocent.await
+        };
+        let (forger, innocent) = tokio::join!(forging, waiting);
         assert_eq!((forger.error, forger.output), (None, json!(1)));
         assert_eq!((innocent.error, innocent.output), (None, json!("fine")));
     }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_functions::{
-    Call, Completion, Config, ErrorType, Functions, Isolation, Language, LauncherConfig,
-    NetworkPolicy, Revision, RunError, Scale, Source,
+    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, NetworkPolicy,
+    Revision, RunError, Source,
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 /// A node with a state directory of its own.
 pub(crate) struct Node {
@@ -50,26 +49,16 @@ pub(crate) fn nodejs(text: &str) -> Revision {
 
 /// A revision with no layer, schemas, timeout or network.
 pub(crate) fn revision(language: &str, name: &str, text: &str) -> Revision {
-    Revision {
-        id: format!("{}-1", name.replace('.', "-")),
-        language: Language::parse(language).expect("there is a pack"),
-        root: None,
-        layer: None,
-        source: Source::File {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        },
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
-        timeout_ms: 0,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
-        network: NetworkPolicy::None,
-        endpoints: Vec::new(),
-    }
+    let id = format!("{}-1", name.replace('.', "-"));
+    let source = Source::File {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    Revision::new(
+        id,
+        Language::parse(language).expect("there is a pack"),
+        source,
+    )
 }
 
 /// A file of the documentation's examples.
@@ -86,14 +75,8 @@ pub(crate) fn example_json(name: &str) -> Value {
 
 pub(crate) fn call(input: Value) -> Call {
     Call {
-        services: Vec::new(),
-        run_id: "run".into(),
         context: json!({"secrets": {}}),
-        input,
-        deadline: None,
-        patient: false,
-        lines: None,
-        cancel: CancellationToken::new(),
+        ..Call::new("run", input)
     }
 }
 
@@ -146,5 +129,34 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A place at which functions wait until the test lets them go on.
+pub(crate) struct Gate(tokio::net::TcpListener);
+
+impl Gate {
+    pub(crate) async fn shut() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        Self(listener.expect("a free port"))
+    }
+
+    /// A function of Python that waits at it wherever its text says `WAIT()`.
+    pub(crate) fn before(&self, text: &str) -> Revision {
+        let port = self.0.local_addr().expect("it is bound").port();
+        let wait = format!(
+            "def WAIT():\n    import socket\n    \
+             socket.create_connection(('127.0.0.1', {port})).recv(1)\n"
+        );
+        Revision {
+            network: NetworkPolicy::Host,
+            ..python(&(wait + text))
+        }
+    }
+
+    /// Waits until one waits at it, which goes on when what is returned is dropped.
+    pub(crate) async fn reached(&self) -> tokio::net::TcpStream {
+        let waited = tokio::time::timeout(Duration::from_secs(15), self.0.accept()).await;
+        waited.expect("one comes soon").expect("it is accepted").0
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use adapter_functions::{
-    Call, Completion, Config, ErrorType, Functions, Isolation, Language, LauncherConfig,
-    NetworkPolicy, Revision, RunError, Scale, Source,
+    Call, Completion, Config, ErrorType, Functions, Language, LauncherConfig, Revision, RunError,
+    Source,
 };
 use adapter_kit::MemoryBlobs;
 use serde_json::{Value, json};
@@ -38,23 +38,8 @@ pub(crate) fn by_hand() -> Vec<u8> {
 }
 
 pub(crate) fn revision(component: &[u8]) -> Revision {
-    Revision {
-        id: "function-1".into(),
-        language: Language::parse("wasm").expect("there is a pack"),
-        root: None,
-        layer: None,
-        source: archive(component),
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
-        timeout_ms: 0,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
-        network: NetworkPolicy::None,
-        endpoints: Vec::new(),
-    }
+    let language = Language::parse("wasm").expect("there is a pack");
+    Revision::new("function-1", language, archive(component))
 }
 
 fn archive(component: &[u8]) -> Source {
@@ -79,14 +64,8 @@ impl Node {
 
     pub(crate) async fn call(&self, id: &str, input: Value) -> Completion {
         let call = Call {
-            services: Vec::new(),
-            run_id: "run".into(),
             context: json!({"secrets": {}}),
-            input,
-            deadline: None,
-            patient: false,
-            lines: None,
-            cancel: tokio_util::sync::CancellationToken::new(),
+            ..Call::new("run", input)
         };
         self.functions.call(id, call).await
     }
