@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::output::{json as pretty, note, print};
 use crate::server::asked_to_end;
 use deploy::{Deployment, Outcome};
-use others::Others;
+use others::{News, Others};
 use watch::Watch;
 
 /// How long a node may take to hear of a new version.
@@ -35,7 +35,7 @@ const AGAIN_MAX: u32 = 3;
 enum Event {
     Changed(Result<Instant>),
     End,
-    Look,
+    Others(News),
 }
 
 /// Serves until Ctrl-C.
@@ -49,7 +49,7 @@ pub(super) async fn run(connection: &Connection, global: &Global, dev: Dev) -> R
         report::value_or_file("--input", input)?;
     }
     let mut deployment = Deployment::of(connection, global, dev).await?;
-    let mut others = Others::of(connection, deployment.name.clone());
+    let mut others = Others::of(connection, deployment.name.clone()).await;
     let mut since = Some(Instant::now());
     loop {
         if let Some(since) = since.take() {
@@ -62,12 +62,12 @@ pub(super) async fn run(connection: &Connection, global: &Global, dev: Dev) -> R
         let event = tokio::select! {
             changed = watch.changed() => Event::Changed(changed),
             _ = &mut end => Event::End,
-            () = others.due() => Event::Look,
+            news = others.news() => Event::Others(news),
         };
         match event {
             Event::Changed(at) => since = Some(at?),
             Event::End => break,
-            Event::Look => others.say().await,
+            Event::Others(news) => others.say(news).await,
         }
     }
     if rm {

@@ -85,7 +85,7 @@ fn data(run: RunId, line: &LogLine) -> Value {
 }
 
 /// A line for a person: the run, `!` before what went to standard error, and the text.
-fn text(run: Option<RunId>, line: &LogLine) -> String {
+pub(super) fn text(run: Option<RunId>, line: &LogLine) -> String {
     let run = run.map(|run| format!("{run} ")).unwrap_or_default();
     let mark = match line.stream {
         LogStream::Stdout => "",

@@ -107,6 +107,23 @@ fn an_edit_is_served_and_run_and_an_error_is_shown_with_the_persons_own_line() {
     assert_eq!(ran.json()["output"], "Ann", "{ran:?}");
     session.hears("of somebody else");
 
+    // What others' runs print is told while they go on.
+    let waits = "import time\ndef handle(context, payload):\n    if payload.get('name'):\n        \
+                 return payload['name']\n    print('begun')\n    time.sleep(3600)\n";
+    fs::write(&file, waits).unwrap();
+    session.hears("\"Jon\"");
+    let run = dispatch.cli(&["exec", "greets", "--json"]).json();
+    session.hears("begun");
+    let run = run["name"].as_str().expect("it has a name");
+    let going = dispatch.get("runs", "greets");
+    let own = |known: &&serde_json::Value| known["name"] == run;
+    let going = going.as_array().and_then(|runs| runs.iter().find(own));
+    assert!(
+        going.is_some_and(|run| run["finishedTime"].is_null()),
+        "{going:?}"
+    );
+    let _ = dispatch.cli(&["cancel", run]).ok();
+
     assert_eq!(session.ends(), 0);
     let gone = dispatch.cli(&["get", "function", "greets"]);
     assert!(gone.err.contains("[not-found]"), "{gone:?}");

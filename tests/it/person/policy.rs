@@ -30,6 +30,28 @@ fn what_an_update_does_not_name_stays_within_each_part_of_the_document() {
 }
 
 #[test]
+fn more_workers_to_be_kept_than_there_may_be_are_refused_however_it_is_said() {
+    let dispatch = Dispatch::up();
+    let words = "create function hello PATH --image python3 --min 3 --max 2";
+    let url = format!("127.0.0.1:{}", dispatch.config()["port"]);
+    let (host, port) = url.split_once(':').expect("it has both");
+    let rest = ["--host", host, "--port", port, "--insecure"];
+    let update = "update function hello PATH --min 3";
+    let refused = |words: &[&str]| {
+        let refused = dispatch.cli(words);
+        assert_eq!(refused.code, 1, "{words:?}: {refused:?}");
+        let says = "workers.min: 3 are to be kept, but 2 at most (workers.max)";
+        assert!(refused.err.contains(says), "{words:?}: {refused:?}");
+        assert!(refused.err.contains("[invalid-field]"), "{refused:?}");
+    };
+    refused(&words_of(words));
+    refused(&[&words_of(words)[..], &rest].concat());
+    let good = "create function hello PATH --image python3 --max 2";
+    let _ = dispatch.cli(&words_of(good)).ok();
+    refused(&words_of(update));
+}
+
+#[test]
 fn a_file_says_the_same_as_the_flags() {
     let dispatch = Dispatch::up();
     let text = "kind: Function\nname: hello\nimage: python3\nfileName: hello.py\ncode: |\n  def handle(c, p):\n    return 1\n\

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use engine_model::broker::Endpoint;
-use engine_model::spec::{BindingChoice, FunctionSpec, Root, RunPolicy, Source, Spec};
+use engine_model::spec::{BindingChoice, FunctionSpec, Root, RunPolicy, Source, Spec, WorkerScale};
 use engine_model::{
     Because, Code, Command, Event, FunctionEvent, FunctionId, FunctionLoad, FunctionOutcome, Kind,
     Name, Rejection, ResourceKey, RevisionId,
@@ -111,6 +111,7 @@ fn retry(ask: &Ask<'_>) -> Result<Vec<Event>, Rejection> {
 fn check(ask: &Ask<'_>, spec: &FunctionSpec) -> Result<(), Rejection> {
     check_source(&spec.source)?;
     check_policy(&spec.runs)?;
+    check_workers(&spec.workers)?;
     for (field, schema) in [
         ("schema.in", &spec.schema.input),
         ("schema.out", &spec.schema.output),
@@ -156,6 +157,15 @@ fn check_policy(policy: &RunPolicy) -> Result<(), Rejection> {
             let why = format!("at most {BACKOFF_MS_MAX} milliseconds, which are 24 hours");
             return Err(refuse::invalid(field, why));
         }
+    }
+    Ok(())
+}
+
+fn check_workers(workers: &WorkerScale) -> Result<(), Rejection> {
+    let WorkerScale { min, max, .. } = *workers;
+    if max > 0 && min > max {
+        let why = format!("{min} are to be kept, but {max} at most (workers.max)");
+        return Err(refuse::invalid("workers.min", why));
     }
     Ok(())
 }

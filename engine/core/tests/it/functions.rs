@@ -1,6 +1,6 @@
 //! Functions and their revisions.
 
-use engine_model::spec::{FunctionSchema, FunctionSpec, RunPolicy, Source, Spec};
+use engine_model::spec::{FunctionSchema, FunctionSpec, RunPolicy, Source, Spec, WorkerScale};
 use engine_model::{Code, Command, Effect, Kind, Status};
 use serde_json::json;
 
@@ -258,6 +258,14 @@ fn what_can_never_be_loaded_is_refused() {
         let spec = FunctionSpec { source, ..good() };
         assert_eq!(refused(&mut platform, spec).code, Code::InvalidField);
     }
+    let scale = |min, max| FunctionSpec {
+        workers: WorkerScale { min, max, idle: 0 },
+        ..good()
+    };
+    let few = refused(&mut platform, scale(3, 2));
+    assert_eq!(few.code, Code::InvalidField);
+    assert!(few.message.starts_with("workers.min: 3 "), "{few}");
+    // Without a number of its own, the node says how many there may be.
     let day = 24 * 3600 * 1000;
     for (field, attempts, backoff, backoff_max) in [
         ("runs.attempts", 101, 0, 0),
