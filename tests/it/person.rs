@@ -2,6 +2,7 @@
 
 mod builds;
 mod dev;
+mod examples;
 mod policy;
 mod templates;
 mod trial;
