@@ -111,7 +111,7 @@ final class Loading {
     }
 
     private static Class<?> handler(Class<?> found) throws Invalid {
-        if (BiFunction.class.isAssignableFrom(found)) return found;
+        if (BiFunction.class.isAssignableFrom(found) || Spring.configures(found)) return found;
         throw new Invalid(found.getName() + " does not implement java.util.function.BiFunction");
     }
 

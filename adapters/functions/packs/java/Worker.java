@@ -122,6 +122,11 @@ public final class Worker {
 
     @SuppressWarnings("unchecked")
     private void become(Class<?> found) throws Throwable {
+        if (!BiFunction.class.isAssignableFrom(found)) {
+            handler = Spring.handler(found);
+            types = Shape.ofHandler(handler.getClass());
+            return;
+        }
         Constructor<?> constructor;
         try {
             constructor = found.getDeclaredConstructor();

@@ -1,6 +1,6 @@
 //! Dependency layers, really built by the real tools from the real registries.
 
-use adapter_functions::{Functions, Layer, LayerSpec, Revision, SystemPackage};
+use adapter_functions::{ErrorType, Functions, Layer, LayerSpec, Revision, SystemPackage};
 use adapter_kit::Blobs as _;
 use engine_model::Used;
 use serde_json::{Value, json};
@@ -356,6 +356,43 @@ async fn artifacts_of_maven_are_on_the_class_path_and_come_to_the_same_bytes_twi
     let function = with(&layer, revision("java", "Main.java", text));
     let done = one.once(function, json!("/a/b.tar")).await;
     assert_eq!(done.output, json!("tar"), "{:?}", done.error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_of_java_can_be_a_bean_of_spring() {
+    let node = node();
+    let manifest = pom("spring-context", "debian", "")
+        .replace("<groupId>spring-context<", "<groupId>org.springframework<");
+    let layer = self::build(&node.functions, "java", &manifest).await;
+    let text = "import java.util.Map;
+        import java.util.function.BiFunction;
+        import org.springframework.context.annotation.Bean;
+        public class HelloSpring {
+            @Bean String greeting() { return \"Hello, \"; }
+            @Bean BiFunction<Map<String, Object>, String, String> hello(String greeting) {
+                return new BiFunction<Map<String, Object>, String, String>() {
+                    public String apply(Map<String, Object> context, String name) {
+                        return greeting + name;
+                    }
+                };
+            }
+        }";
+    let id = node
+        .load(with(&layer, revision("java", "HelloSpring.java", text)))
+        .await;
+    assert_eq!(node.output(&id, json!("Jon")).await, json!("Hello, Jon"));
+    let done = node.call(&id, json!({"not": "a name"})).await;
+    let kind = done.error.expect("it is none").kind;
+    assert_eq!(kind, ErrorType::InputError);
+
+    // No bean is a handler.
+    let text = "public class None {
+            @org.springframework.context.annotation.Bean String greeting() { return \"Hello\"; }
+        }";
+    let reason = node
+        .reason(with(&layer, revision("java", "None.java", text)))
+        .await;
+    assert!(reason.contains("NoSuchBeanDefinitionException"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
