@@ -320,11 +320,15 @@ impl Performer for Workers {
 impl Runner for Workers {
     async fn run(&self, call: RunCall) -> RunResult {
         let begun = Instant::now();
-        let there = self.functions.is_loaded(&call.load.revision.to_string());
+        let id = call.load.revision.to_string();
+        let there = self.functions.is_loaded(&id);
         // Another node may have been the one that loaded it first.
-        let loaded = tokio::select! {
-            loaded = self.load(&call.load) => loaded,
-            () = call.cancel.cancelled() => return failed(CANCELLED.into()),
+        let loaded = match there {
+            true => Ok(()),
+            false => tokio::select! {
+                loaded = self.load(&call.load) => loaded,
+                () = call.cancel.cancelled() => return failed(CANCELLED.into()),
+            },
         };
         if let Err(NotLoaded::Failed(reason) | NotLoaded::Later(reason)) = loaded {
             return failed(format!(
@@ -347,7 +351,6 @@ impl Runner for Workers {
             lines: call.lines,
             cancel: call.cancel,
         };
-        let id = call.load.revision.to_string();
         let mut completion = match self.functions.call_if_loaded(&id, invocation).await {
             Ok(completion) => completion,
             Err(invocation) => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use adapter_kit::{BlobError, Digest, LineSink, RunCall, ServiceFacts, VaultError};
 use engine_core::{BoundService, RunPlan};
 use engine_model::{
-    LogLine, Name, OrgName, Rejection, RunEnvelope, RunError, RunErrorKind, RunId, RunResult,
-    RunWake, Sealed, Seq,
+    LogLine, Name, OrgName, Rejection, RunCommand, RunEnvelope, RunError, RunErrorKind, RunId,
+    RunResult, RunWake, Sealed, Seq,
 };
 use engine_stream::{Error, Log};
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Calls the function, and puts aside what its run cannot hold. Whatever goes wrong is a result.
 pub(super) async fn carry_out(bench: &Bench, taken: &Taken<'_>, plan: RunPlan) -> RunResult {
-    let mut result = invoke(bench, taken.envelope, plan, &taken.cancel).await;
+    let mut result = invoke(bench, taken.envelope.clone(), plan, &taken.cancel).await;
     // What was killed because someone asked for it is nobody's fault.
     if let (Some(error), true) = (&mut result.error, taken.cancel.is_cancelled()) {
         error.kind = RunErrorKind::Cancelled;
@@ -35,15 +35,16 @@ pub(super) async fn carry_out(bench: &Bench, taken: &Taken<'_>, plan: RunPlan) -
 /// Calls the function with all that it may see.
 pub(super) async fn invoke(
     bench: &Bench,
-    envelope: &RunEnvelope,
+    mut envelope: RunEnvelope,
     plan: RunPlan,
     cancel: &CancellationToken,
 ) -> RunResult {
-    let input = match input(bench, envelope).await {
+    let input = match input(bench, &mut envelope.command).await {
         Ok(input) => input,
         Err(message) => return failed(RunErrorKind::SystemError, message),
     };
-    let context = match context(bench, envelope, &plan).await {
+    let http_context = std::mem::take(&mut envelope.command.http_context);
+    let context = match context(bench, http_context, &plan).await {
         Ok(context) => context,
         Err(message) => return failed(RunErrorKind::SystemError, message),
     };
@@ -71,11 +72,11 @@ struct Lines {
 }
 
 impl Lines {
-    fn of(bench: &Bench, envelope: &RunEnvelope) -> Self {
+    fn of(bench: &Bench, envelope: RunEnvelope) -> Self {
         Self {
             log: bench.log.clone(),
-            org: envelope.org.clone(),
-            function: envelope.function.clone(),
+            org: envelope.org,
+            function: envelope.function,
             run: envelope.id,
         }
     }
@@ -127,9 +128,9 @@ pub(super) async fn light(
     Ok(wake)
 }
 
-async fn input(bench: &Bench, envelope: &RunEnvelope) -> Result<Value, String> {
-    let Some(blob) = &envelope.command.input_blob else {
-        return Ok(envelope.command.input.clone());
+async fn input(bench: &Bench, command: &mut RunCommand) -> Result<Value, String> {
+    let Some(blob) = &command.input_blob else {
+        return Ok(std::mem::take(&mut command.input));
     };
     let digest = Digest::parse(blob).ok_or("the input's digest is not 64 hexadecimal digits")?;
     let bytes = bench
@@ -149,7 +150,11 @@ fn facts(used: BoundService) -> ServiceFacts {
 }
 
 /// The handler's first argument (Dispatch's context object).
-async fn context(bench: &Bench, envelope: &RunEnvelope, plan: &RunPlan) -> Result<Value, String> {
+async fn context(
+    bench: &Bench,
+    http_context: Map<String, Value>,
+    plan: &RunPlan,
+) -> Result<Value, String> {
     let mut secrets = Map::new();
     for (name, sealed) in &plan.secrets {
         secrets.extend(open(bench, name, sealed).await?);
@@ -160,8 +165,8 @@ async fn context(bench: &Bench, envelope: &RunEnvelope, plan: &RunPlan) -> Resul
         bindings.insert(used.name.to_string(), Value::Object(credentials));
     }
     let mut context = json!({ "secrets": secrets, "serviceBindings": bindings });
-    if !envelope.command.http_context.is_empty() {
-        context["httpContext"] = Value::Object(envelope.command.http_context.clone());
+    if !http_context.is_empty() {
+        context["httpContext"] = Value::Object(http_context);
     }
     if plan.timeout_ms > 0 {
         let ms = i64::try_from(plan.timeout_ms).unwrap_or(i64::MAX);
