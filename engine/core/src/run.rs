@@ -11,10 +11,10 @@ use engine_model::{
 };
 
 use crate::aggregate::function::{Fate, Function};
-use crate::refuse;
 use crate::service::{Service, service, shared};
 use crate::state::State;
 use crate::world::{World, as_instance};
+use crate::{decide, refuse};
 
 /// All that a run needs, as it is at this moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +117,7 @@ pub fn plan_run(
         function: state.id,
         revision: load.revision,
         name: function.clone(),
-        load: load.clone(),
+        load: at_present(world, &key, load),
         secrets: opened,
         services,
         timeout_ms: load.spec.timeout,
@@ -175,6 +175,26 @@ pub struct Route {
     pub spec: ApiSpec,
 }
 
+/// A revision as its workers have to be now: runs may be routed to one whose services have moved
+/// since it was loaded, and a sandbox reaches nothing but what it was made for. Workers for other
+/// endpoints are kept under an id of their own, which belongs to these.
+fn at_present(world: &World, key: &ResourceKey, load: &Arc<FunctionLoad>) -> Arc<FunctionLoad> {
+    let endpoints = decide::function::endpoints(world, key, &load.spec);
+    if endpoints == load.endpoints {
+        return load.clone();
+    }
+    let places: Vec<String> = endpoints
+        .iter()
+        .map(|own| format!("{}:{}", own.host, own.port))
+        .collect();
+    let revision = load.revision;
+    Arc::new(FunctionLoad {
+        revision: RevisionId::derived(format_args!("{revision}:at:{}", places.join(","))),
+        endpoints,
+        ..(**load).clone()
+    })
+}
+
 /// The endpoints to be served: those that are enabled and whose function is there, by name.
 #[must_use]
 pub fn routes(world: &World) -> Vec<Route> {
@@ -200,7 +220,11 @@ pub fn routes(world: &World) -> Vec<Route> {
 #[must_use]
 pub fn loads(world: &World) -> Vec<(ResourceKey, Arc<FunctionLoad>)> {
     let of = |function: &Function| function.with_traffic().into_iter().cloned().collect();
-    by_function(world, of)
+    let mut loads = by_function(world, of);
+    for (key, load) in &mut loads {
+        *load = at_present(world, key, load);
+    }
+    loads
 }
 
 /// Every revision that runs may still be routed to, or go back to: what these are made of is to
@@ -235,9 +259,12 @@ fn by_function(
 #[must_use]
 pub fn active(world: &World) -> BTreeSet<RevisionId> {
     let mut active = BTreeSet::new();
-    for (_, state) in world.states() {
+    for (key, state) in world.states() {
         if let State::Function(function) = state {
-            active.extend(function.active());
+            for load in function.of_use() {
+                active.insert(load.revision);
+                active.insert(at_present(world, key, load).revision);
+            }
         }
     }
     active

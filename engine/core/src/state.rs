@@ -109,8 +109,8 @@ impl State {
             Self::Image(state) => vec![of(Kind::BaseImage, &state.spec.base_image_name)],
             Self::Function(state) => {
                 let mut named = vec![of(Kind::Image, &state.spec.image)];
-                let routed = state.routed().map(|own| &own.load.spec);
-                let serving = state.serving.iter().map(|load| &load.spec);
+                let routed = state.routed().map(|own| &*own.load.spec);
+                let serving = state.serving.iter().map(|load| &*load.spec);
                 for spec in std::iter::once(&*state.spec).chain(serving).chain(routed) {
                     named.extend(all(Kind::Secret, &spec.secrets));
                     for used in &spec.services {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -140,8 +141,8 @@ pub struct FunctionLoad {
     /// The root of the image; none for the node's own interpreter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,
-    /// The function's document.
-    pub spec: FunctionSpec,
+    /// The function's document, its source among it.
+    pub spec: Arc<FunctionSpec>,
     /// What its services listen on.
     pub endpoints: Vec<Endpoint>,
 }

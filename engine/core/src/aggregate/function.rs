@@ -141,7 +141,7 @@ impl Function {
                     language: language.clone(),
                     layer: layer.clone(),
                     root: root.clone(),
-                    spec: (*self.spec).clone(),
+                    spec: self.spec.clone(),
                     endpoints: endpoints.clone(),
                 });
                 self.revisions.push(Revision {
@@ -189,8 +189,11 @@ impl Function {
     /// Whether the newest revision has this document, and is loaded or being loaded.
     pub(crate) fn covers(&self, spec: &FunctionSpec) -> bool {
         match &self.stage {
-            Stage::Loading { load, .. } => load.spec == *spec,
-            Stage::Loaded => self.serving.as_ref().is_some_and(|load| load.spec == *spec),
+            Stage::Loading { load, .. } => *load.spec == *spec,
+            Stage::Loaded => self
+                .serving
+                .as_ref()
+                .is_some_and(|load| *load.spec == *spec),
             // The document was sent again so that it is tried again.
             Stage::Waiting | Stage::Failed { .. } => false,
         }

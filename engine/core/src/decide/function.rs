@@ -233,16 +233,12 @@ pub(crate) fn wanted(
             missing.push(reason);
         }
     }
-    let mut endpoints = Vec::new();
     for used in &spec.services {
-        match service(world, key, used) {
-            Service::Bound(bound) => endpoints.extend(bound.endpoints.iter().cloned()),
-            Service::Unbindable => {}
-            Service::NotReady(_, reason) => missing.push(reason),
+        if let Service::NotReady(_, reason) = service(world, key, used) {
+            missing.push(reason);
         }
     }
-    endpoints.sort();
-    endpoints.dedup();
+    let endpoints = endpoints(world, key, spec);
     match image {
         Some((base, layer)) if missing.is_empty() => Ok(Wanted {
             language: base.language,
@@ -252,6 +248,19 @@ pub(crate) fn wanted(
         }),
         Some(_) | None => Err(missing),
     }
+}
+
+/// Where the services of a function listen now, as far as they are bound.
+pub(crate) fn endpoints(world: &World, key: &ResourceKey, spec: &FunctionSpec) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for used in &spec.services {
+        if let Service::Bound(bound) = service(world, key, used) {
+            endpoints.extend(bound.endpoints.iter().cloned());
+        }
+    }
+    endpoints.sort();
+    endpoints.dedup();
+    endpoints
 }
 
 fn built(

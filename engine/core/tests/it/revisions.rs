@@ -190,6 +190,34 @@ fn runs_are_divided_as_they_are_routed_and_a_repeat_takes_the_same_revision() {
 }
 
 #[test]
+fn a_revision_that_runs_are_routed_to_reaches_its_services_where_they_are_now() {
+    let mut platform = with_revisions(&["one"]);
+    let pg = key(Kind::ServiceInstance, "azure-pg");
+    platform.must(pg.clone(), create(instance_spec()));
+    platform.must(f(), update(function_with(&[], &["azure-pg"])));
+    platform.run();
+    platform.must(f(), update(function_spec("three")));
+    platform.run();
+    platform.must(f(), route(&[(2, 100)]));
+    platform.run();
+    let before = planned(&platform, 1, None);
+    assert_eq!(before.load.endpoints[0].port, 5432);
+    assert_eq!(before.load.revision, before.revision);
+    platform.outside.port = 6432;
+    platform.must(pg.clone(), abandon());
+    platform.run();
+    platform.must(pg, create(instance_spec()));
+    platform.run();
+    let after = planned(&platform, 1, None);
+    assert_eq!(after.revision, before.revision);
+    assert_eq!(after.load.endpoints[0].port, 6432);
+    assert_ne!(after.load.revision, before.load.revision, "other workers");
+    assert_eq!(planned(&platform, 2, None).load, after.load);
+    assert!(engine_core::active(&platform.world).contains(&after.load.revision));
+    platform.check();
+}
+
+#[test]
 fn ids_of_one_moment_are_spread_over_the_shares() {
     let mut platform = with_revisions(&["one", "two"]);
     platform.must(f(), route(&[(1, 50), (2, 50)]));

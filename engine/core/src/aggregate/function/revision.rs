@@ -64,15 +64,19 @@ impl Function {
         self.active().contains(&revision)
     }
 
-    /// The revisions whose workers are of use.
+    /// The revisions whose workers are of use, by id.
     pub(crate) fn active(&self) -> BTreeSet<RevisionId> {
+        self.of_use().map(|load| load.revision).collect()
+    }
+
+    /// The revisions whose workers are of use; one may come twice.
+    pub(crate) fn of_use(&self) -> impl Iterator<Item = &Arc<FunctionLoad>> {
         let loading = match &self.stage {
             Stage::Loading { load, .. } => Some(load),
             Stage::Waiting | Stage::Loaded | Stage::Failed { .. } => None,
         };
         let routed = self.routed().map(|revision| &revision.load);
-        let all = self.serving.iter().chain(loading).chain(routed);
-        all.map(|load| load.revision).collect()
+        self.serving.iter().chain(loading).chain(routed)
     }
 
     /// The revision that a run takes: the one that it was begun on, or else the one whose share of

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engine_model::spec::FunctionSpec;
 use engine_model::{Because, Event, FunctionEvent, Rejection, SHARES_MAX, Share};
 
 use super::{Ask, check, load, stored, wanted};
@@ -30,7 +31,7 @@ pub(super) fn rollback(ask: &Ask<'_>, number: Option<u32>) -> Result<Vec<Event>,
         return Err(refuse::not_ready(ask.key, &why));
     }
     check(ask, spec)?;
-    let spec = spec.clone();
+    let spec = FunctionSpec::clone(spec);
     let wanted = wanted(ask.world, ask.key, &spec);
     let mut events = vec![Event::Function(FunctionEvent::RolledBack { to, spec })];
     if let Ok(wanted) = wanted {
@@ -42,7 +43,7 @@ pub(super) fn rollback(ask: &Ask<'_>, number: Option<u32>) -> Result<Vec<Event>,
 
 fn previous(function: &Function) -> Option<&Revision> {
     let mut newest_first = function.loaded().rev();
-    newest_first.find(|own| own.load.spec != *function.spec)
+    newest_first.find(|own| own.load.spec != function.spec)
 }
 
 /// A revision that can be called.
