@@ -29,7 +29,7 @@ const IGNORED: &[&str] = &[
 fn shown(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::BaseImage => &["digest", "version"],
-        Kind::Image => &["dockerUrl", "language"],
+        Kind::Image => &["buildLog", "dockerUrl", "language"],
         Kind::Secret => &["serviceInstance"],
         Kind::ServiceBroker => &[
             "lastError",
@@ -324,6 +324,7 @@ mod tests {
     fn an_image_document_is_read_with_its_tags() {
         let document = json!({
             "kind": "Image", "name": "python3", "baseImageName": "python3-base", "status": "READY",
+            "buildLog": "ab",
             "runtimeDependencies": { "manifest": "requests\n" }, "reason": null,
             "tags": [{ "key": "role", "value": "test" }],
         });

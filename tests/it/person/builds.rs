@@ -23,6 +23,11 @@ fn what_a_build_printed_is_shown_whatever_came_of_it_and_followed() {
     let lines = data["lines"].as_array().expect("a list of lines");
     assert_eq!(lines.len(), said.lines().count());
 
+    // What was read can be written again.
+    let read = dispatch.get("image", "six").to_string();
+    let file = dispatch.file("six.yaml", &read);
+    let _ = dispatch.cli(&["update", "-f", &file]).ok();
+
     let broken = create("broken", "no-such-package-at-all==1\n");
     assert_eq!(broken.code, 4, "{broken:?}");
     let said = dispatch.cli(&["logs", "image", "broken"]).ok();
