@@ -4,6 +4,7 @@ mod again;
 mod cancelled;
 mod crowd;
 mod delayed;
+mod large;
 mod limited;
 mod named;
 

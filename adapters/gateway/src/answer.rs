@@ -138,6 +138,11 @@ fn failed(kind: Failure, message: &str, run_id: Option<&str>) -> Answer {
             "Busy",
             "too many runs are waiting",
         ),
+        Failure::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "TooLarge",
+            "the request is larger than a run takes",
+        ),
         Failure::Timeout => (
             StatusCode::GATEWAY_TIMEOUT,
             "Timeout",

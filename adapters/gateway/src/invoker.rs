@@ -65,6 +65,8 @@ pub enum Failure {
     Unavailable,
     /// Too much is waiting already: 429.
     Busy,
+    /// The request is more than a run takes: 413.
+    TooLarge,
     /// The function took too long: 504.
     Timeout,
     /// Somebody cancelled the run: 502.

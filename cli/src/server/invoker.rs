@@ -143,6 +143,7 @@ fn reason(rejection: &Rejection) -> Failure {
         Code::NotFound => Failure::NotFound,
         Code::NotReady | Code::BeingDeleted => Failure::NotReady,
         Code::Busy => Failure::Busy,
+        Code::TooLarge => Failure::TooLarge,
         Code::Unavailable => Failure::Unavailable,
         _ => Failure::SystemError,
     }

@@ -21,6 +21,7 @@ use engine_model::{
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -219,6 +220,35 @@ impl Client {
     }
 }
 
+/// What a message carries itself (design, section 3).
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Largest input of a run, as JSON: as much as a function may return.
+const INPUT_BYTES_MAX: usize = 6 << 20;
+
+impl Client {
+    /// Puts a large input into the blob store.
+    async fn spill(&self, command: RunCommand) -> Result<RunCommand, ClientError> {
+        let input = json(&command.input);
+        if input.len() <= INLINE_BYTES_MAX {
+            return Ok(command);
+        }
+        if input.len() > INPUT_BYTES_MAX {
+            let text = format!(
+                "the input has {} bytes, more than the {INPUT_BYTES_MAX} that an input may have",
+                input.len()
+            );
+            return Err(ClientError::Rejected(Rejection::new(Code::TooLarge, text)));
+        }
+        let digest = self.put_blob(input).await.map_err(unreachable)?;
+        Ok(RunCommand {
+            input: Value::Null,
+            input_blob: Some(digest.to_string()),
+            ..command
+        })
+    }
+}
+
 /// How long an answer may be on its way after the connection is there again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -354,6 +384,7 @@ impl Runs for Client {
             )
         };
         let subject = subject::run_command(org, function, id);
+        let command = self.spill(command).await?;
         let body = json(&command);
         // The same key with another input is another message, so that it is refused, not dropped.
         let first = match &command.idempotency_key {

@@ -88,6 +88,7 @@ impl Invoker for Functions {
             "Busy" => fail(Failure::Busy),
             "Timeout" => fail(Failure::Timeout),
             "Cancelled" => fail(Failure::Cancelled),
+            "TooLarge" => fail(Failure::TooLarge),
             other => panic!("no function {other}"),
         }
     }
