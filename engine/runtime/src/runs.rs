@@ -28,6 +28,7 @@ mod direct;
 mod fit;
 mod gate;
 mod intake;
+pub(crate) mod limits;
 mod retry;
 mod standing;
 pub(crate) mod tidy;

@@ -111,6 +111,30 @@ impl Gate {
         Entry::Later(entered)
     }
 
+    /// The functions of which runs wait.
+    pub(super) fn waiting(&self) -> Vec<(OrgName, Name)> {
+        let state = lock(&self.0);
+        let of_org = |(org, own): (&OrgName, &Org)| {
+            let waiting = own.functions.iter();
+            let waiting = waiting.filter(|(_, function)| !function.waiting.is_empty());
+            let keys = waiting.map(|(name, _)| (org.clone(), name.clone()));
+            keys.collect::<Vec<_>>()
+        };
+        state.orgs.iter().flat_map(of_org).collect()
+    }
+
+    /// The runs of a function that wait are held to other limits from now on.
+    pub(super) fn adjust(&self, org: &OrgName, function: &Name, limits: Limits) {
+        let mut state = lock(&self.0);
+        let own = state.orgs.get_mut(org);
+        if let Some(queue) = own.and_then(|own| own.functions.get_mut(function)) {
+            for waiter in &mut queue.waiting {
+                waiter.limits = limits;
+            }
+        }
+        let_in(&self.0, &mut state);
+    }
+
     fn pass(&self, org: &OrgName, function: &Name) -> Pass {
         Pass {
             gate: self.0.clone(),
@@ -216,16 +240,21 @@ impl Drop for Pass {
         };
         let mut state = lock(&self.gate);
         state.count_out(&org, &function);
-        while let Some((org, function, enter)) = state.next() {
-            let pass = Pass {
-                gate: self.gate.clone(),
-                of: Some((org.clone(), function.clone())),
-            };
-            if let Err(mut unwanted) = enter.send(pass) {
-                // It gave up in this moment; its drop would take the lock that is held.
-                unwanted.of = None;
-                state.count_out(&org, &function);
-            }
+        let_in(&self.gate, &mut state);
+    }
+}
+
+/// Lets those in that wait and for which there is room.
+fn let_in(gate: &Arc<Mutex<State>>, state: &mut State) {
+    while let Some((org, function, enter)) = state.next() {
+        let pass = Pass {
+            gate: gate.clone(),
+            of: Some((org.clone(), function.clone())),
+        };
+        if let Err(mut unwanted) = enter.send(pass) {
+            // It gave up in this moment; its drop would take the lock that is held.
+            unwanted.of = None;
+            state.count_out(&org, &function);
         }
     }
 }
@@ -300,6 +329,26 @@ mod tests {
         assert!(pass.is_ok(), "the other function is next, before the crowd");
         drop(pass);
         assert!(crowd[1].try_recv().is_ok());
+    }
+
+    #[test]
+    fn those_that_wait_take_a_new_limit() {
+        let gate = Gate::default();
+        let (a, f) = (org("a"), function("f"));
+        let _held = now(gate.enter(&a, &f, ONE));
+        let mut waiting: Vec<_> = (0..4).map(|_| later(gate.enter(&a, &f, ONE))).collect();
+        assert_eq!(gate.waiting(), [(a.clone(), f.clone())]);
+        let three = Limits { function: 3, ..ONE };
+        gate.adjust(&a, &f, three);
+        let entered: Vec<_> = waiting
+            .iter_mut()
+            .map(oneshot::Receiver::try_recv)
+            .collect();
+        let entered: Vec<_> = entered.into_iter().flatten().collect();
+        assert_eq!(entered.len(), 2, "three are in");
+        gate.adjust(&a, &f, Limits::default());
+        assert!(waiting[2].try_recv().is_ok() && waiting[3].try_recv().is_ok());
+        assert_eq!(gate.waiting(), []);
     }
 
     #[test]
