@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Name, RequestId, ResourceKey, RunWake};
+use crate::{Kind, Name, OrgName, RequestId, ResourceKey, RunId, RunWake};
 
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(
@@ -134,12 +134,20 @@ impl Due {
     /// Never: a UUID is a name.
     #[must_use]
     pub fn wake(run: RunWake) -> Self {
-        let name = Name::new(run.id.to_string()).expect("a UUID is a name");
         Self {
-            key: ResourceKey::new(run.org.clone(), Kind::Run, name),
-            alarm: Alarm::Wake,
-            run: Some(Box::new(run)),
+            run: Some(Box::new(run.clone())),
+            ..Self::of_run(&run.org, run.id)
         }
+    }
+
+    /// What names the alarm of a run, without the run.
+    ///
+    /// # Panics
+    /// Never: a UUID is a name.
+    #[must_use]
+    pub fn of_run(org: &OrgName, run: RunId) -> Self {
+        let name = Name::new(run.to_string()).expect("a UUID is a name");
+        Self::new(ResourceKey::new(org.clone(), Kind::Run, name), Alarm::Wake)
     }
 }
 

@@ -229,6 +229,10 @@ impl Log for JetStream {
         timers::set(&self.link, &self.alarms, timer).await
     }
 
+    async fn drop_timer(&self, due: &Due) -> Result<Option<Due>, Error> {
+        timers::take_back(&self.link, &self.alarms, due).await
+    }
+
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
         let due = Durable::new(streams::TIMERS, "alarms", subject::DUE);
         let remote = self.inbox(vec![due], read::due).await?;
@@ -318,6 +322,15 @@ impl Log for JetStream {
         runs::ask(&self.link, wake).await
     }
 
+    async fn last_request(
+        &self,
+        org: &OrgName,
+        function: &Name,
+        run: RunId,
+    ) -> Result<Option<RunEnvelope>, Error> {
+        runs::last_request(&self.link, &subject::run_command(org, function, run)).await
+    }
+
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {
         let said = self
             .link
@@ -345,6 +358,10 @@ impl Log for JetStream {
 
     fn tell_build_line(&self, org: &OrgName, image: &Name, line: &LogLine) -> bool {
         self.tell(subject::build_log(org, image), line)
+    }
+
+    fn runs_kept(&self) -> Duration {
+        self.settings.run_retention.age
     }
 
     async fn tail_runs(

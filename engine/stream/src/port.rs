@@ -200,6 +200,10 @@ pub trait Log: Send + Sync + 'static {
     /// Sets a timer; setting the same resource's same alarm again replaces it.
     async fn set_timer(&self, timer: &TimerRequest) -> Result<(), Error>;
 
+    /// Takes back the timer of a resource's alarm, and returns what it would have rung for; nothing
+    /// when there is none, or it has rung.
+    async fn drop_timer(&self, due: &Due) -> Result<Option<Due>, Error>;
+
     /// Alarms that have come due.
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error>;
 
@@ -255,6 +259,14 @@ pub trait Log: Send + Sync + 'static {
     /// the same request.
     async fn ask_run(&self, wake: &RunWake) -> Result<Seq, Error>;
 
+    /// The last message that asked for a run under its own id.
+    async fn last_request(
+        &self,
+        org: &OrgName,
+        function: &Name,
+        run: RunId,
+    ) -> Result<Option<RunEnvelope>, Error>;
+
     /// Says to all nodes that are there that a run is to end; nothing keeps it.
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error>;
 
@@ -278,6 +290,9 @@ pub trait Log: Send + Sync + 'static {
         let _ = (org, image, line);
         true
     }
+
+    /// For how long a run is kept after it was asked for.
+    fn runs_kept(&self) -> Duration;
 
     /// The run stream after a position, oldest first, and then each message as it comes.
     async fn tail_runs(

@@ -53,9 +53,9 @@ impl<T> Wheel<T> {
         self.changed.notify_waiters();
     }
 
-    /// Forgets what is under `key`.
-    pub(crate) fn remove(&self, key: &str) {
-        self.held.lock().expect("no holder panics").remove(key);
+    /// Forgets what is under `key`, and returns it.
+    pub(crate) fn remove(&self, key: &str) -> Option<T> {
+        self.held.lock().expect("no holder panics").remove(key)
     }
 
     /// Takes what is due, at most `max`.
@@ -108,10 +108,9 @@ impl<T> Held<T> {
         self.by_time.insert((at, self.serial), (key, item));
     }
 
-    fn remove(&mut self, key: &str) {
-        if let Some(place) = self.by_key.remove(key) {
-            self.by_time.remove(&place);
-        }
+    fn remove(&mut self, key: &str) -> Option<T> {
+        let place = self.by_key.remove(key)?;
+        self.by_time.remove(&place).map(|(_, item)| item)
     }
 }
 

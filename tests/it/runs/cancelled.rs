@@ -1,9 +1,11 @@
 //! The end of a run that someone asks for, wherever the run stands.
 
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use harness::http;
-use harness::process::{Dispatch, eventually};
+use harness::nats::Nats;
+use harness::process::{Dispatch, Process, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -21,6 +23,9 @@ def handle(context, payload):
     while True:
         pass
 ";
+
+/// Says which node decides a request.
+const LOG: &str = "info,engine_runtime=debug";
 
 fn begun(dispatch: &Dispatch, run: &str) -> bool {
     kinds(&events(dispatch, run)) == ["Started"]
@@ -134,6 +139,89 @@ def handle(context, payload):
         assert_eq!(shown["waitsUntil"], json!(null), "{shown}");
     }
     assert_eq!(kinds(&events(&dispatch, &delayed)), ["Delayed", "Finished"]);
+}
+
+#[test]
+fn who_waits_for_a_run_that_waits_itself_hears_of_its_end_at_once_and_no_timer_is_left() {
+    let dispatch = Dispatch::up();
+    let fails = "
+def handle(context, payload):
+    raise RuntimeError('no')
+";
+    let long = ["--attempts", "3", "--backoff", "600000"];
+    let long = [&long[..], &["--backoff-max", "600000"]].concat();
+    dispatch.function("fails", fails, &long);
+    for (flags, kind) in [(&["--in", "10m"][..], "Delayed"), (&[], "AttemptFailed")] {
+        let words = [&["exec", "fails", "--wait"], flags].concat();
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| dispatch.cli(&words));
+            let mut run = String::new();
+            eventually("it waits", || {
+                let runs = dispatch.cli(&["get", "runs", "fails", "--json"]).json();
+                let runs = runs.as_array().cloned().unwrap_or_default();
+                let waiting = runs.iter().find(|run| run["waitsUntil"].is_i64());
+                run = waiting.map_or(String::new(), |run| run["name"].as_str().unwrap().into());
+                !run.is_empty() && kinds(&events(&dispatch, &run)).last() == Some(&kind)
+            });
+            let nats = Nats::connect(&dispatch, "engine");
+            let timer = format!("dispatch.timer.*.run.{run}.>");
+            eventually("its timer is set", || {
+                !nats.stored("DISPATCH_TIMERS", &timer).is_empty()
+            });
+            let cancelled = dispatch.cli(&["cancel", &run]);
+            assert_eq!(cancelled.code, 0, "{cancelled:?}");
+            let heard = waits.join().unwrap();
+            assert_eq!(heard.code, 3, "{heard:?}");
+            assert_eq!(heard.json()["status"], "CANCELLED", "{heard:?}");
+            assert!(nats.stored("DISPATCH_TIMERS", &timer).is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_run_is_ended_by_the_node_that_carries_it_out_whichever_takes_the_request() {
+    let first = Dispatch::up_with(&[("DISPATCH_LOG", LOG)]);
+    first.function("spins", SPINS, &[]);
+    let mut second = second(&first);
+    let nats = Nats::connect(&first, "client");
+    // Two nodes share the runs and the requests. That the same one gets both each time is one in a
+    // million.
+    for _ in 0..20 {
+        let run = ask(&first, "spins", &json!(0), &[]);
+        eventually("it has begun", || begun(&first, &run));
+        let mut inbox = nats.inbox();
+        let subject = format!("dispatch.runcmd.dispatch.spins.{run}.cancel");
+        let headers = [("Dispatch-Reply-To", inbox.subject.as_str())];
+        nats.publish(&subject, &headers, "").unwrap();
+        assert!(nats.next(&mut inbox)["Done"]["seq"].is_u64());
+        eventually("it has ended", || {
+            kinds(&events(&first, &run)) == ["Started", "CancelRequested", "Finished"]
+        });
+    }
+    for log in [first.log(), second.said()] {
+        assert!(log.contains("request to end a run decided"), "{log}");
+    }
+    assert!(second.stop(), "it ends by itself");
+}
+
+/// A second worker on the first one's NATS, with the same keys.
+fn second(first: &Dispatch) -> Process {
+    let home = first.scratch().join("second");
+    for file in ["keys/master.key", "credentials/token"] {
+        let copy = home.join(file);
+        fs::create_dir_all(copy.parent().expect("it has one")).expect("it can be made");
+        fs::copy(first.home().join(file), &copy).expect("it can be copied");
+    }
+    let mut command = first.command();
+    command
+        .args(["serve", "--roles", "engine,worker", "--nats-url"])
+        .arg(first.nats_url())
+        .arg("--nats-credentials")
+        .arg(first.home().join("credentials/nats-engine.json"))
+        .env("DISPATCH_HOME", home)
+        .env("DISPATCH_LOG", LOG);
+    let log = first.scratch().join("second.log");
+    Process::start(command, "Dispatch is up", &log).0
 }
 
 #[test]

@@ -58,6 +58,23 @@ fn a_moment_that_has_passed_is_now() {
 }
 
 #[test]
+fn a_run_is_not_put_off_beyond_the_time_for_which_it_is_kept() {
+    let dispatch = Dispatch::up_as("runs:\n  keepHours: 2\n");
+    dispatch.function("echo", ECHO, &[]);
+    let words = ["exec", "echo", "--wait", "--in", "3h"];
+    let refused = dispatch.cli(&words);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for text in ["[invalid-field]", "2 hours", "runs.keepHours"] {
+        assert!(refused.err.contains(text), "{refused:?}");
+    }
+    // Nobody waits for this one; its record says it.
+    let run = ask(&dispatch, "echo", &json!(1), &["--in", "3h"]);
+    let ended = dispatch.until_run("echo", &run);
+    assert_eq!(ended["error"]["type"], "InputError", "{ended}");
+    assert_eq!(kinds(&events(&dispatch, &run)), ["Finished"]);
+}
+
+#[test]
 fn who_waits_hears_the_end_of_a_run_that_was_put_off() {
     let dispatch = Dispatch::up();
     dispatch.function("echo", ECHO, &[]);

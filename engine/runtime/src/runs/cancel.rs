@@ -4,13 +4,14 @@
 //! that a node which takes it over ends it; and a signal goes to all nodes, so that the one that
 //! carries it out kills it now. That node then writes the end.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_model::{
-    Actor, Code, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunResult, Seq,
+    Actor, Code, Due, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunReply, RunResult,
+    Seq, Timestamp,
 };
 use engine_stream::{Ack, AppendError, Delivery, Error, Unreadable};
 use futures::StreamExt as _;
@@ -143,6 +144,7 @@ pub(super) async fn take(
 ) -> Result<(), Error> {
     match decide(bench, envelope).await {
         Ok(decided) => {
+            debug!(run.id = %envelope.id, "request to end a run decided");
             answer(bench, envelope, decided).await?;
             ack.ack().await
         }
@@ -188,9 +190,12 @@ async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rej
                 }
             },
         };
-        match append(bench, envelope, event, expected).await {
+        match append(bench, envelope, event.clone(), expected).await {
             Ok(seq) => {
                 signal(bench, run).await;
+                if let RunEvent::Finished { result, at, .. } = event {
+                    tell_waiting(bench, envelope, seq, result, at).await;
+                }
                 return Ok(Ok(seq));
             }
             Err(AppendError::Clash) => {}
@@ -202,6 +207,43 @@ async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rej
     }
     let text = format!("run {run} changes too fast; try again");
     Ok(Err(Rejection::new(Code::Busy, text)))
+}
+
+/// Tells who waits for a run that was never begun, or not again: those that its timer and its last
+/// request name. The timer is not needed any more. Whatever fails here is made good when the timer
+/// rings or the message comes again.
+async fn tell_waiting(
+    bench: &Bench,
+    envelope: &RunEnvelope,
+    seq: Seq,
+    result: RunResult,
+    finished_at: Timestamp,
+) {
+    let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
+    let timer = bench.log.drop_timer(&Due::of_run(org, run)).await;
+    let asked = bench.log.last_request(org, function, run).await;
+    let mut waiting = BTreeSet::new();
+    match timer {
+        Ok(due) => waiting.extend(due.and_then(|due| due.run?.reply_to)),
+        Err(error) => debug!(%error, run.id = %run, "the timer of a run was not taken back"),
+    }
+    match asked {
+        Ok(asked) => waiting.extend(asked.and_then(|asked| asked.reply_to)),
+        Err(error) => debug!(%error, run.id = %run, "who asked for a run is not known"),
+    }
+    let reply = RunReply {
+        run,
+        seq,
+        started: None,
+        rejection: None,
+        result,
+        finished_at,
+    };
+    for inbox in waiting {
+        if let Err(error) = bench.log.answer_run(&inbox, &reply).await {
+            debug!(%error, run.id = %run, "who waits for a run was not told of its end");
+        }
+    }
 }
 
 fn end(envelope: &RunEnvelope, digest: Option<String>) -> RunEvent {

@@ -231,6 +231,11 @@ async fn attempt(
         && start.before == 0
         && until > now()
     {
+        if let Some(why) = beyond_keeping(until, bench.log.runs_kept()) {
+            let result = failed(RunErrorKind::InputError, why.message.clone());
+            let ended = finish(bench, taken, start.expected, None, Some(why), result).await?;
+            return Ok(Some(ended));
+        }
         let delayed = RunEvent::Delayed {
             until,
             at: now(),
@@ -287,6 +292,17 @@ async fn attempt(
     let seq = append(bench, envelope, started.clone(), start.expected).await?;
     let result = carry_out(bench, taken, plan).await;
     conclude(bench, taken, seq, started, begun, &policy, result).await
+}
+
+/// Why a run cannot be put off until then: it would be forgotten before it begins.
+fn beyond_keeping(until: Timestamp, kept: Duration) -> Option<Rejection> {
+    (until_ms(until) >= kept).then(|| {
+        let hours = kept.as_secs() / 3600;
+        let text = format!(
+            "a run is kept for {hours} hours (runs.keepHours), and cannot be put off for as long"
+        );
+        Rejection::new(Code::InvalidField, text)
+    })
 }
 
 /// What an attempt was.

@@ -1,14 +1,15 @@
 //! Runs: each is a little log of its own, and the first end wins.
 
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use engine_model::{RunEvent, RunId, RunWake, Seq, subject};
+use engine_model::{RunEnvelope, RunEvent, RunId, RunWake, Seq, subject};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use super::pull::Pulled;
 use super::read;
+use crate::decode::{self, Incoming};
 use crate::link::{Fault, Link, PATIENCE, Pauses, unavailable};
-use crate::message::{json, map, request_headers, run_headers};
+use crate::message::{json, map, request_headers, run_headers, wall_clock};
 use crate::port::{AppendError, Error, RunAppend, RunRecorded};
 use crate::streams;
 
@@ -87,6 +88,25 @@ pub(super) async fn last(link: &Link, subject: &str) -> Result<Option<(Seq, RunE
     let event = serde_json::from_slice(&message.payload)
         .map_err(|error| read::corrupt("runs", seq, &error))?;
     Ok(Some((seq, event)))
+}
+
+/// The last message of a run command's subject, if it can be read.
+pub(super) async fn last_request(link: &Link, subject: &str) -> Result<Option<RunEnvelope>, Error> {
+    let Some(message) = read::last_message(link, streams::RUNS, subject).await? else {
+        return Ok(None);
+    };
+    let header = |name: &str| {
+        let value = message.headers.get(name)?;
+        Some(async_nats::HeaderValue::as_str(value))
+    };
+    let read = decode::run(&Incoming {
+        subject,
+        header: &header,
+        body: &message.payload,
+        seq: Seq(message.sequence),
+        at: wall_clock(),
+    });
+    Ok(read.ok())
 }
 
 /// Reads a message of the run stream. What nobody can read is passed over: strangers may write

@@ -17,9 +17,11 @@ use engine_model::{Due, Seq, TimerRequest, subject};
 use tokio::time::Instant;
 
 use super::inbox::JetInbox;
-use crate::link::Link;
+use super::read;
+use crate::link::{Link, unavailable};
 use crate::message::{json, map, plain_headers, wall_clock};
 use crate::port::{Ack, Delivery, Error, Inbox};
+use crate::streams;
 use crate::wheel::Wheel;
 
 /// Waits below this are kept locally: two ticks of the server.
@@ -79,6 +81,31 @@ pub(super) async fn set(
     headers.insert(NATS_ROLLUP, "sub");
     link.publish_patiently(&subject, headers, json(due)).await?;
     Ok(())
+}
+
+/// Takes a timer back. The server forgets a schedule whose message is deleted.
+pub(super) async fn take_back(
+    link: &Link,
+    local: &LocalAlarms,
+    due: &Due,
+) -> Result<Option<Due>, Error> {
+    let subject = subject::timer(&due.key, due.alarm);
+    let here = local.wheel.remove(&subject).map(|(due, _)| due);
+    let Some(last) = read::last_message(link, streams::TIMERS, &subject).await? else {
+        return Ok(here);
+    };
+    let seq = Seq(last.sequence);
+    let due = serde_json::from_slice(&last.payload)
+        .map_err(|error| read::corrupt("timers", seq, &error))?;
+    let stream = link.jetstream.get_stream_no_info(streams::TIMERS).await;
+    match stream.map_err(unavailable)?.delete_message(seq.0).await {
+        Ok(_) => Ok(Some(due)),
+        // It may have rung in this moment.
+        Err(error) => match read::message_at(link, streams::TIMERS, seq).await? {
+            None => Ok(None),
+            Some(_) => Err(unavailable(error)),
+        },
+    }
 }
 
 /// Alarms of the server and of this process.

@@ -1,6 +1,7 @@
 //! The contract, in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::message::{
     waiting_headers,
 };
 use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
+use crate::settings::RunRetention;
 
 /// What the server takes by default; the twin refuses what it would.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -253,6 +255,14 @@ impl Log for Memory {
         self.shared.faulty(Operation::SetTimer, act).await
     }
 
+    async fn drop_timer(&self, due: &Due) -> Result<Option<Due>, Error> {
+        let act = || {
+            let subject = subject::due(&due.key, due.alarm);
+            self.shared.timers.remove(&subject)
+        };
+        self.shared.faulty(Operation::SetTimer, act).await
+    }
+
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
         let source = Source {
             name: "alarms",
@@ -448,6 +458,17 @@ impl Log for Memory {
         self.shared.faulty(Operation::AppendRun, act).await
     }
 
+    async fn last_request(
+        &self,
+        org: &OrgName,
+        function: &Name,
+        run: RunId,
+    ) -> Result<Option<RunEnvelope>, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let last = world.runs.last(&subject::run_command(org, function, run));
+        Ok(last.and_then(|last| last.read(decode::run).ok()))
+    }
+
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {
         // Who does not listen loses it.
         let _ = self.shared.cancels.send(run);
@@ -472,6 +493,10 @@ impl Log for Memory {
         self.shared
             .faulty(Operation::Answer, || self.shared.say(reply_to, json(reply)))
             .await
+    }
+
+    fn runs_kept(&self) -> Duration {
+        RunRetention::default().age
     }
 
     async fn tail_runs(

@@ -33,7 +33,7 @@ pub use runs::{
 pub use stores::{a_blob_is_found_by_its_digest, a_key_is_made_once_and_erased_for_good};
 pub use timers::{
     a_timer_fires_once_and_on_time, a_timer_set_again_replaces_the_first,
-    a_timer_survives_the_death_of_the_server,
+    a_timer_survives_the_death_of_the_server, a_timer_that_is_taken_back_does_not_ring,
 };
 
 /// Makes a test of each rule: `conformance!(bed().await);`.
@@ -64,6 +64,7 @@ macro_rules! conformance {
             a_timer_fires_once_and_on_time
             a_timer_set_again_replaces_the_first
             a_timer_survives_the_death_of_the_server
+            a_timer_that_is_taken_back_does_not_ring
             of_two_writers_one_wins
             progress_holds_a_command_back
             runs_that_are_put_aside_wait_in_order_by_function

@@ -86,6 +86,34 @@ pub async fn a_timer_set_again_replaces_the_first(bed: &mut dyn Bed) {
     nothing(alarms.as_mut(), Duration::from_millis(500)).await;
 }
 
+/// A timer that is taken back does not ring, and who took it back learns what it was for.
+pub async fn a_timer_that_is_taken_back_does_not_ring(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let mut alarms = log.alarms().await.expect("opened");
+    let (gone, other) = (due("gone", 1), due("other", 2));
+    let now = wall_clock();
+    log.set_timer(&timer(&gone, now.plus_ms(900)))
+        .await
+        .expect("set");
+    log.set_timer(&timer(&other, now.plus_ms(1000)))
+        .await
+        .expect("set");
+    let taken = log.drop_timer(&gone).await.expect("taken back");
+    assert_eq!(taken, Some(gone.clone()));
+    assert_eq!(log.drop_timer(&gone).await.expect("looked for"), None);
+    let rung = pull_one(alarms.as_mut()).await;
+    assert_eq!(rung.item, other);
+    rung.ack.ack().await.expect("acknowledged");
+    nothing(alarms.as_mut(), Duration::from_secs(1)).await;
+    // It can be set again.
+    log.set_timer(&timer(&gone, wall_clock().plus_ms(600)))
+        .await
+        .expect("set");
+    let rung = pull_one(alarms.as_mut()).await;
+    assert_eq!(rung.item, gone);
+    rung.ack.ack().await.expect("acknowledged");
+}
+
 /// A set timer needs neither its setter nor the server's process.
 pub async fn a_timer_survives_the_death_of_the_server(bed: &mut dyn Bed) {
     let log = bed.log();
