@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use adapter_sandbox::{Endpoint, Limits, Mount, Network, Spec};
 
-use crate::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
 use crate::oci::Root;
-use crate::untrusted;
+use crate::packs::language::{BINDINGS_DIR, BaseImage, Language, PACK_DIR};
+use crate::packs::untrusted;
 
 /// The folder of a layer that holds what its system packages unpack to.
 pub(crate) const PACKAGES: &str = ".system";

@@ -9,23 +9,23 @@ use adapter_sandbox::{Capabilities, Launcher, Limit, Limits};
 use engine_model::{Used, spec};
 use serde::{Deserialize, Serialize};
 
-use crate::base;
 use crate::blueprint::{Blueprint, network};
-use crate::compiled::{Compiled, Compiling};
+use crate::call::run::{Call, Completion, run};
+use crate::call::schema::Schema;
 use crate::config::Config;
 use crate::error::{Error, ErrorType, Failure, RunError};
-use crate::floor::{Floor, Need};
-use crate::language::{self, BaseImage, Language, add_packs};
 use crate::layers::{Built, Layer, LayerSpec, Layers, Order, write_whole};
-use crate::logs::KEPT_BYTES;
 use crate::oci::{Images, Place, Root};
-use crate::pool::Pool;
+use crate::packs::base;
+use crate::packs::compiled::{Compiled, Compiling};
+use crate::packs::language::{self, BaseImage, Language, add_packs};
+use crate::packs::source;
 use crate::revision::{Prepared, Revision};
-use crate::run::{Call, Completion, run};
-use crate::schema::Schema;
-use crate::source;
-use crate::sweep;
 use crate::turns::Turns;
+use crate::workers::floor::{Floor, Need};
+use crate::workers::logs::KEPT_BYTES;
+use crate::workers::pool::Pool;
+use crate::workers::sweep;
 
 /// A language, and the digest of the root that its interpreter is in.
 type Key = (Language, Option<String>);

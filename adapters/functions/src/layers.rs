@@ -32,9 +32,9 @@ use self::locks::Locks;
 use crate::blueprint::PACKAGES;
 use crate::config::Builds;
 use crate::error::{Error, Failure};
-use crate::language::{BaseImage, Language};
 use crate::oci::is_younger;
-use crate::untrusted;
+use crate::packs::language::{BaseImage, Language};
+use crate::packs::untrusted;
 
 /// Part of every key: what is built differently must not be taken for the same.
 const BUILDER: u32 = 4;

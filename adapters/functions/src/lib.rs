@@ -11,49 +11,30 @@
 //! Whatever a function prints is only ever a log; results travel on a private descriptor, and
 //! anything there that is not the answer to the call under way ends the worker.
 
-mod base;
-mod bindings;
 mod blueprint;
-mod budget;
-mod carried;
-mod compiled;
+mod call;
 mod config;
 mod error;
-mod floor;
-mod frame;
 mod functions;
-mod language;
 mod layers;
-mod live;
-mod logs;
 mod oci;
-mod pack;
-mod pool;
-mod port;
-mod relay;
+mod packs;
 mod revision;
 mod role;
-mod run;
-mod schema;
-mod source;
-mod supervise;
-mod sweep;
-mod trace;
 mod turns;
-mod untrusted;
-mod worker;
+mod workers;
 
 pub use adapter_sandbox::{Endpoint, LauncherConfig, Limits};
 pub use blueprint::NetworkPolicy;
+pub use call::run::{Call, Completion};
 pub use config::{Builds, Config, Images, Pools};
 pub use engine_model::spec::Isolation;
 pub use error::{Error, ErrorType, Failure, RunError};
 pub use functions::{Functions, Stats};
-pub use language::{BaseImage, Language, add_packs};
 pub use layers::{Built, Layer, LayerSpec, Order, SystemPackage};
-pub use logs::Logs;
 pub use oci::Root;
+pub use packs::language::{BaseImage, Language, add_packs};
+pub use packs::source::Source;
 pub use revision::{Revision, Scale};
 pub use role::{BuildSinks, Workers};
-pub use run::{Call, Completion};
-pub use source::Source;
+pub use workers::logs::Logs;

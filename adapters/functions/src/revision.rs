@@ -9,14 +9,14 @@ use engine_model::spec::{self, Isolation};
 use serde_json::Value;
 
 use crate::blueprint::{Blueprint, NetworkPolicy};
-use crate::compiled::Folder;
+use crate::call::schema::Schema;
 use crate::error::Failure;
-use crate::floor::{Floor, Need};
-use crate::frame::Init;
-use crate::language::{FUNCTION_DIR, Language};
-use crate::schema::Schema;
-use crate::source::{Source, Unpacked};
-use crate::worker::Worker;
+use crate::packs::compiled::Folder;
+use crate::packs::language::{FUNCTION_DIR, Language};
+use crate::packs::source::{Source, Unpacked};
+use crate::workers::floor::{Floor, Need};
+use crate::workers::frame::Init;
+use crate::workers::worker::Worker;
 
 /// One immutable version of a function. Its id is the caller's choice, and never used for another.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use tracing::debug;
 
 use crate::{
     Built, Call, Completion, Endpoint, ErrorType, Failure, Functions, Language, LayerSpec,
-    NetworkPolicy, Order, Revision, Scale, Source, SystemPackage, run::CANCELLED,
+    NetworkPolicy, Order, Revision, Scale, Source, SystemPackage, call::run::CANCELLED,
 };
 
 /// Wait before what failed for this node's own reasons is tried again.

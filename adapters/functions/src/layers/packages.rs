@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::SystemPackage;
 use crate::error::Failure;
 use crate::oci::Root;
-use crate::untrusted;
+use crate::packs::untrusted;
 
 /// Where dpkg keeps what is installed.
 const STATUS: &str = "/var/lib/dpkg/status";

@@ -15,14 +15,14 @@ use super::packages;
 use super::secrets::{Plain, Secrets};
 use crate::blueprint::interpreter_mount;
 use crate::error::{Failure, chain};
-use crate::language::{BaseImage, PACK_DIR};
-use crate::live::Live;
-use crate::logs::{Capture, KEPT_BYTES};
 use crate::oci::Root;
-use crate::pack::{Build, Tool, fill};
-use crate::relay::Relays;
-use crate::supervise::{Bound, End, exceeds, follow};
-use crate::untrusted;
+use crate::packs::language::{BaseImage, PACK_DIR};
+use crate::packs::pack::{Build, Tool, fill};
+use crate::packs::untrusted;
+use crate::workers::live::Live;
+use crate::workers::logs::{Capture, KEPT_BYTES};
+use crate::workers::relay::Relays;
+use crate::workers::supervise::{Bound, End, exceeds, follow};
 
 /// Where files of the host are in an image's sandbox.
 const HOST: &str = "/host";

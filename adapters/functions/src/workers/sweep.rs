@@ -6,8 +6,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::floor::Floor;
-use crate::pool::{Idle, Pool};
+use crate::workers::floor::Floor;
+use crate::workers::pool::{Idle, Pool};
 
 /// How often. A process left behind by a run burns no more than this much of a processor.
 const EVERY: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Errors as the function's author reads them: paths are relative to the source, and what is not
 //! the author's is left out.
 
-use crate::language::FUNCTION_DIR;
+use crate::packs::language::FUNCTION_DIR;
 
 /// A text in which the source's files are named as in the source.
 pub(crate) fn relative(text: &str) -> String {

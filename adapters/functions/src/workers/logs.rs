@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::live::Live;
+use crate::workers::live::Live;
 
 /// Kept of each stream of a run that sets no bound: half from its beginning, half from its end.
 /// Both streams and the output have to fit into one message of 1 MiB.

@@ -20,10 +20,10 @@ use adapter_sandbox::{Limits, Mount, Network};
 
 use crate::blueprint::Blueprint;
 use crate::error::{Error, Failure};
-use crate::floor::{Floor, Need};
-use crate::frame::Init;
-use crate::language::{BaseImage, FUNCTION_DIR};
-use crate::source::Unpacked;
+use crate::packs::language::{BaseImage, FUNCTION_DIR};
+use crate::packs::source::Unpacked;
+use crate::workers::floor::{Floor, Need};
+use crate::workers::frame::Init;
 
 /// What a compiler may take, whatever the function may.
 const MEMORY_BYTES: u64 = 2 << 30;

@@ -11,8 +11,8 @@ use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::language::Language;
-use crate::pack::{SourceRule, fill};
+use crate::packs::language::Language;
+use crate::packs::pack::{SourceRule, fill};
 
 /// What the first documents of Dispatch call the entry of a file unless they say otherwise.
 const ENTRY: &str = "main";

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::blueprint::Blueprint;
-use crate::budget::Permit;
+use crate::call::trace;
 use crate::error::{Failure, chain};
-use crate::frame::{self, Init, REPLY_BYTES_MAX, Ready};
-use crate::logs::{Capture, Logs};
-use crate::port::{Channel, Pipe, awaited};
-use crate::relay::Relays;
-use crate::trace;
+use crate::workers::budget::Permit;
+use crate::workers::frame::{self, Init, REPLY_BYTES_MAX, Ready};
+use crate::workers::logs::{Capture, Logs};
+use crate::workers::port::{Channel, Pipe, awaited};
+use crate::workers::relay::Relays;
 
 /// From the start of its process to its first line; three orders of magnitude above the usual.
 const START_MAX: Duration = Duration::from_secs(20);

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Failure;
-use crate::floor::{Floor, Need};
 use crate::revision::Prepared;
-use crate::worker::{Conduct, Worker};
+use crate::workers::floor::{Floor, Need};
+use crate::workers::worker::{Conduct, Worker};
 
 /// With a worker for every processor, another helps only calls that wait for something outside.
 /// It is started when a call has waited for longer than it would take to start one twice, within

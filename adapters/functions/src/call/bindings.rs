@@ -6,7 +6,7 @@ use adapter_kit::ServiceFacts;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::source::File;
+use crate::packs::source::File;
 
 /// Longest name of a file.
 const NAME_BYTES_MAX: usize = 253;

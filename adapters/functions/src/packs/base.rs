@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use crate::blueprint::{Blueprint, NetworkPolicy, network};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::floor::{Floor, Need};
-use crate::language::{BaseImage, Language, PACK_DIR};
 use crate::oci::Root;
-use crate::pack::fill;
+use crate::packs::language::{BaseImage, Language, PACK_DIR};
+use crate::packs::pack::fill;
+use crate::workers::floor::{Floor, Need};
 
 /// Looked at before `PATH`: what an ordinary user may read, and does not change with a profile.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];

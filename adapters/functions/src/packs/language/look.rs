@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use regex::Regex;
 
 use super::{Language, PACKS};
-use crate::pack::fill;
-use crate::source::module;
+use crate::packs::pack::fill;
+use crate::packs::source::module;
 
 impl Language {
     /// What a person calls it.

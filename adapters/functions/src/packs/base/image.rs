@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::IDENTIFY_MAX;
 use crate::error::chain;
-use crate::language::Language;
-use crate::logs::Capture;
 use crate::oci::Root;
-use crate::supervise::{Bound, End, follow};
+use crate::packs::language::Language;
+use crate::workers::logs::Capture;
+use crate::workers::supervise::{Bound, End, follow};
 
 /// Where a command may leave files, inside the sandbox.
 pub(super) const OUT_DIR: &str = "/out";

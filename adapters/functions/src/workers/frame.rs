@@ -21,7 +21,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::ErrorType;
-use crate::source::File;
+use crate::packs::source::File;
 
 /// The longest frame a worker may answer with.
 pub(crate) const REPLY_BYTES_MAX: usize = 6 << 20;

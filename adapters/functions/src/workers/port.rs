@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::net::unix::pipe;
 
-use crate::logs::Capture;
+use crate::workers::logs::Capture;
 
 /// What is read at once; the size of a pipe.
 const CHUNK_BYTES: usize = 64 << 10;

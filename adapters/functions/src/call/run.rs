@@ -30,17 +30,17 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bindings::Bindings;
-use crate::carried::Carried;
+use crate::call::bindings::Bindings;
+use crate::call::carried::Carried;
+use crate::call::trace;
 use crate::error::RunError;
-use crate::floor::Floor;
-use crate::frame::{self, Reply};
-use crate::live::Live;
-use crate::logs::{Capture, Logs};
-use crate::pool::{Lease, NoWorker, Pool};
 use crate::revision::Prepared;
-use crate::trace;
-use crate::worker::{Broken, Captured, Conduct};
+use crate::workers::floor::Floor;
+use crate::workers::frame::{self, Reply};
+use crate::workers::live::Live;
+use crate::workers::logs::{Capture, Logs};
+use crate::workers::pool::{Lease, NoWorker, Pool};
+use crate::workers::worker::{Broken, Captured, Conduct};
 
 /// What is said of a call that someone asked to end.
 pub(crate) const CANCELLED: &str = "the run was cancelled";

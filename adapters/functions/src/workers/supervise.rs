@@ -11,8 +11,8 @@ use adapter_sandbox::{Exit, Process, Sandboxed};
 use tokio::time::Instant;
 
 use crate::error::chain;
-use crate::logs::Capture;
-use crate::port::Pipe;
+use crate::workers::logs::Capture;
+use crate::workers::port::Pipe;
 
 /// How long the kernel may take to end what was killed.
 const ENDING_MAX: Duration = Duration::from_secs(10);

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blueprint::Blueprint;
-use crate::budget::{Budget, FOR_A_STEM, Permit};
 use crate::config::Pools;
 use crate::error::Failure;
-use crate::language::Language;
-use crate::pool::Pool;
-use crate::worker::{Reaper, Worker};
+use crate::packs::language::Language;
+use crate::workers::budget::{Budget, FOR_A_STEM, Permit};
+use crate::workers::pool::Pool;
+use crate::workers::worker::{Reaper, Worker};
 
 /// A refill waits so long, in order not to take the processor from the call that caused it.
 const REFILL_DELAY: Duration = Duration::from_millis(20);

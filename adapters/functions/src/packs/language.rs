@@ -12,7 +12,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::oci::Root;
-use crate::pack::{Manifest, Pack, WorkerFacts, fill};
+use crate::packs::pack::{Manifest, Pack, WorkerFacts, fill};
 
 /// The folder that a pack is shown in, inside the sandbox.
 pub(crate) const PACK_DIR: &str = "/dispatch";
