@@ -67,6 +67,9 @@ pub(crate) struct Nats {
     pub(crate) replicas: Option<u8>,
 }
 
+/// The record of a schedule is moved once an hour: what came after is known from the runs alone.
+const KEEP_HOURS_MIN: u64 = 2;
+
 /// The run stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -157,6 +160,13 @@ impl Settings {
         if !matches!(self.nats.replicas, None | Some(1 | 3)) {
             bail!("nats.replicas is 1 or 3");
         }
+        if self.runs.keep_hours < KEEP_HOURS_MIN {
+            bail!(
+                "runs.keepHours is {} and has to be {KEEP_HOURS_MIN} at least: a schedule looks \
+                 for its last run of the past hour",
+                self.runs.keep_hours
+            );
+        }
         Ok(())
     }
 
@@ -172,7 +182,7 @@ impl Settings {
                 RunDurability::Fsync => Durability::Fsync,
             },
             run_retention: RunRetention {
-                age: Duration::from_secs(self.runs.keep_hours.max(1) * 3600),
+                age: Duration::from_secs(self.runs.keep_hours.saturating_mul(3600)),
                 ..RunRetention::default()
             },
             ..StreamSettings::default()
@@ -243,6 +253,15 @@ mod tests {
     fn an_unknown_key_is_refused_by_name() {
         let error = serde_norway::from_str::<Settings>("colour: red").unwrap_err();
         assert!(error.to_string().contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn runs_are_kept_for_as_long_as_schedules_look_back() {
+        let mut settings = Settings::default();
+        assert!(settings.check().is_ok());
+        settings.runs.keep_hours = 1;
+        let error = settings.check().unwrap_err();
+        assert!(error.to_string().contains("runs.keepHours"), "{error}");
     }
 
     #[test]
