@@ -88,7 +88,7 @@ fn bad_input_on_the_command_line_has_an_exit_code_and_a_code_with_a_page() {
     let no_schema = dispatch.file("no-schema.json", r#"{"type": "gizmo"}"#);
     let no_json = dispatch.file("no.json", "{");
     let no_map = dispatch.file("no-map.json", r#"{"word": 7}"#);
-    let large = dispatch.file("large.json", &format!("\"{}\"", "x".repeat((1 << 20) - 1)));
+    let large = dispatch.file("large.json", &format!("\"{}\"", "x".repeat(6 << 20)));
     let unknown = dispatch.file("unknown.yaml", "kind: Gizmo\nname: g\n");
     let field = dispatch.file("field.yaml", "kind: Image\nname: i\ncolour: red\n");
     let long = "n".repeat(129);

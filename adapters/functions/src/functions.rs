@@ -104,7 +104,7 @@ impl Functions {
             config.tools.clone(),
             config.builds.clone(),
         )?;
-        let compiled = Compiled::open(&config.state_dir, config.builds.timeout)?;
+        let compiled = Compiled::open(&config.state_dir)?;
         let images = Images::open(
             &config.state_dir,
             config.images.clone(),

@@ -1,34 +1,46 @@
 //! What workers compile of a function's source, kept on this node: once for each source.
 //!
 //! ```text
-//! <state>/compiled/<key>/       what a worker left; others see it read-only
+//! <state>/compiled/<key>/out/   what a worker left; others see it read-only
 //! <state>/compiled/<key>/code   or what a worker answered; others are told it
 //! <state>/compiled/.<random>/   one being made
 //! ```
 //!
 //! It is made in a sandbox like any other, by a worker that never serves the function: one that
 //! answers only compiles it, one that leaves files loads it, and nothing of a function has run where
-//! the folder could be written to, unless loading runs it.
+//! the folder could be written to, unless loading runs it. The interpreter may be a tenant's own, so
+//! nothing that it left is followed, and the node reads none of it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use adapter_kit::Digest;
 use adapter_sandbox::{Limits, Mount, Network};
+use tokio::sync::Semaphore;
 
 use crate::blueprint::Blueprint;
 use crate::error::{Error, Failure};
 use crate::packs::language::{BaseImage, FUNCTION_DIR};
 use crate::packs::source::Unpacked;
+use crate::packs::untrusted;
+use crate::turns::Turns;
 use crate::workers::floor::{Floor, Need};
-use crate::workers::frame::Init;
+use crate::workers::frame::{Init, REPLY_BYTES_MAX};
 
 /// What a compiler may take, whatever the function may.
 const MEMORY_BYTES: u64 = 2 << 30;
 /// So much is kept that no loaded revision has.
 const UNUSED_BYTES_MAX: u64 = 1 << 30;
+/// What a worker may leave.
+const LEFT_BYTES_MAX: u64 = 256 << 20;
+/// A look at what a worker has left so far, while it compiles.
+const LOOK: Duration = Duration::from_millis(250);
+/// Changes when what is kept is laid out otherwise.
+const LAYOUT: u8 = 2;
+/// Where a folder holds what a worker left.
+const OUT: &str = "out";
 /// The file of a folder that holds a worker's answer.
 const CODE: &str = "code";
 
@@ -36,9 +48,11 @@ const CODE: &str = "code";
 #[derive(Debug)]
 pub(crate) struct Compiled {
     folder: PathBuf,
-    timeout: Duration,
-    /// Those in use. Held while one is made: compilers want all processors.
-    used: tokio::sync::Mutex<HashMap<String, Weak<Folder>>>,
+    /// Those in use.
+    used: Mutex<HashMap<String, Weak<Folder>>>,
+    making: Turns<String>,
+    /// Compilers want all processors, and no function is to keep all others from being compiled.
+    compilers: Semaphore,
 }
 
 /// A compiled source, which stays for as long as somebody has this.
@@ -50,13 +64,15 @@ pub(crate) struct Folder {
 impl Folder {
     /// How a worker sees it.
     pub(crate) fn mount(&self, target: &str) -> Mount {
-        Mount::read_only(&self.path, target)
+        Mount::read_only(self.path.join(OUT), target)
     }
 
     /// What a worker answered that only compiled, if that was anything.
     pub(crate) fn code(&self) -> Result<Option<String>, Failure> {
-        match std::fs::read_to_string(self.path.join(CODE)) {
-            Ok(code) => Ok(Some(code)),
+        let read = untrusted::read(&self.path.join(CODE), REPLY_BYTES_MAX as u64);
+        match read.map(String::from_utf8) {
+            Ok(Ok(code)) => Ok(Some(code)),
+            Ok(Err(_)) => Err(Failure::now("what is compiled of a function is no text")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::io("read what is compiled of a function", &error)),
         }
@@ -74,7 +90,7 @@ pub(crate) struct Compiling<'a> {
 }
 
 impl Compiled {
-    pub(crate) fn open(state: &Path, timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn open(state: &Path) -> Result<Self, Error> {
         let folder = state.join("compiled");
         let failed = |source| Error::State {
             path: folder.clone(),
@@ -84,13 +100,15 @@ impl Compiled {
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_name().to_string_lossy().starts_with('.') {
-                std::fs::remove_dir_all(entry.path()).map_err(failed)?;
+                untrusted::remove_all(&entry.path()).map_err(failed)?;
             }
         }
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             folder,
-            timeout,
-            used: tokio::sync::Mutex::default(),
+            used: Mutex::default(),
+            making: Turns::default(),
+            compilers: Semaphore::new(processors.max(2)),
         })
     }
 
@@ -106,24 +124,41 @@ impl Compiled {
             return Ok(None);
         }
         let key = what.key();
-        let mut used = self.used.lock().await;
-        if let Some(folder) = used.get(&key).and_then(Weak::upgrade) {
+        let _turn = self.making.take(&key).await;
+        let path = self.folder.join(&key);
+        if let Some(folder) = self.known(&key, &path) {
             return Ok(Some(folder));
         }
-        let path = self.folder.join(&key);
-        let known = path.is_dir();
-        if known {
-            touch(&path);
-        } else {
+        {
+            let _permit = self.compilers.acquire().await;
             self.compile(what, floor, &path).await?;
         }
-        let folder = Arc::new(Folder { path });
-        used.retain(|_, folder| folder.strong_count() > 0);
-        used.insert(key, Arc::downgrade(&folder));
-        if !known {
-            self.prune(&used);
+        let folder = self.known(&key, &path);
+        self.prune();
+        Ok(folder)
+    }
+
+    /// The folder of that key, if there is one; it stays while somebody has it.
+    fn known(&self, key: &str, path: &Path) -> Option<Arc<Folder>> {
+        // Held while one is pruned, so that none is taken into use and removed at once.
+        let mut used = self.used();
+        if let Some(folder) = used.get(key).and_then(Weak::upgrade) {
+            return Some(folder);
         }
-        Ok(Some(folder))
+        if !untrusted::is_folder(path) {
+            return None;
+        }
+        touch(path);
+        let folder = Arc::new(Folder {
+            path: path.to_owned(),
+        });
+        used.retain(|_, folder| folder.strong_count() > 0);
+        used.insert(key.to_owned(), Arc::downgrade(&folder));
+        Some(folder)
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<String, Weak<Folder>>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn compile(
@@ -138,8 +173,9 @@ impl Compiled {
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir_in(&self.folder)
             .map_err(failed)?;
-        let out = scratch.path().join("out");
-        std::fs::create_dir(&out).map_err(failed)?;
+        let kept = scratch.path().join("kept");
+        let out = kept.join(OUT);
+        std::fs::create_dir_all(&out).map_err(failed)?;
         let manifest = what.base.language.manifest();
         let layer = what.layer.map(|(_, path)| path.to_owned());
         let mut blueprint = Blueprint::new(what.base, what.packs, layer, limits(), Network::None);
@@ -156,24 +192,33 @@ impl Compiled {
             fork: false,
             compile: manifest.worker.compiles,
         };
-        let code = worker.become_function(&init, self.timeout).await?;
+        let compiled = worker.become_function(&init, floor.settings.load_max);
+        let code = tokio::select! {
+            code = compiled => code?,
+            failure = outgrown(&out) => return Err(failure),
+        };
         drop(worker);
-        if let (true, Some(code)) = (manifest.worker.compiles, code) {
-            std::fs::write(out.join(CODE), code).map_err(failed)?;
+        if untrusted::size(&out) > LEFT_BYTES_MAX {
+            return Err(too_much());
         }
-        std::fs::rename(&out, path).map_err(failed)
+        if let (true, Some(code)) = (manifest.worker.compiles, code) {
+            std::fs::write(kept.join(CODE), code).map_err(failed)?;
+        }
+        std::fs::rename(&kept, path).map_err(failed)
     }
 
     /// Removes those that were not used for the longest time.
-    fn prune(&self, used: &HashMap<String, Weak<Folder>>) {
+    fn prune(&self) {
+        let used = self.used();
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
         let mut unused: Vec<(SystemTime, PathBuf, u64)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let name = entry.file_name().into_string().ok()?;
-                let idle = !used.contains_key(&name) && !name.starts_with('.');
+                let held = used.get(&name).is_some_and(|own| own.strong_count() > 0);
+                let idle = !held && !name.starts_with('.');
                 let modified = entry.metadata().ok()?.modified().ok()?;
-                idle.then(|| (modified, entry.path(), bytes(&entry.path())))
+                idle.then(|| (modified, entry.path(), untrusted::size(&entry.path())))
             })
             .collect();
         unused.sort();
@@ -183,7 +228,7 @@ impl Compiled {
                 return;
             }
             total -= bytes;
-            if let Err(error) = std::fs::remove_dir_all(&path) {
+            if let Err(error) = untrusted::remove_all(&path) {
                 tracing::warn!(path = %path.display(), %error, "what was compiled is not removed");
             }
         }
@@ -196,7 +241,7 @@ impl Compiling<'_> {
     fn key(&self) -> String {
         let (source, base) = (self.source, self.base);
         let parts = (
-            env!("CARGO_PKG_VERSION"),
+            (env!("CARGO_PKG_VERSION"), LAYOUT),
             std::env::consts::ARCH,
             (
                 base.language,
@@ -212,12 +257,19 @@ impl Compiling<'_> {
     }
 }
 
-/// How much the files of a folder hold; a pack's worker makes no folders in it.
-fn bytes(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
-        .sum()
+/// Ends when a worker has left more than it may.
+async fn outgrown(out: &Path) -> Failure {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if untrusted::size(out) > LEFT_BYTES_MAX {
+            return too_much();
+        }
+    }
+}
+
+fn too_much() -> Failure {
+    let most = LEFT_BYTES_MAX >> 20;
+    Failure::of(format!("the function compiles to more than {most} MiB"))
 }
 
 /// Says that it was used now; without that it is only removed earlier.

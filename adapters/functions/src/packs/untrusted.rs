@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path};
 
 /// The beginning of a regular file, up to that many bytes.
@@ -44,6 +44,25 @@ pub(crate) fn folder_below(folder: &Path, below: &str) -> Option<bool> {
         }
     }
     Some(true)
+}
+
+/// How many bytes a folder takes, with all below it; links are not followed, and what its maker has
+/// forbidden to look into counts as nothing.
+pub(crate) fn size(folder: &Path) -> u64 {
+    let mut folders = vec![folder.to_owned()];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            bytes += metadata.len().max(metadata.blocks() * 512);
+        }
+    }
+    bytes
 }
 
 /// Removes a folder with whatever is in it, also where its maker has forbidden to look.
@@ -87,6 +106,18 @@ mod tests {
         for name in ["link", "pipe", "absent", "."] {
             assert!(read(&at(name), 4).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_lies_deep_counts_and_what_is_behind_a_link_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join("a/b");
+        fs::create_dir_all(&deep).expect("makes it");
+        let before = size(folder.path());
+        fs::write(deep.join("file"), vec![1; 100_000]).expect("writes");
+        symlink("/usr", folder.path().join("link")).expect("links");
+        let after = size(folder.path());
+        assert!((100_000..200_000).contains(&(after - before)), "{after}");
     }
 
     #[test]
