@@ -102,18 +102,27 @@ impl Rhythm {
             let passed = until.since_ms(*anchor) / ms;
             return (passed >= 1).then(|| anchor.plus_ms(passed * ms));
         }
+        // The later one begins to look, the later what comes next: the latest moment to begin at,
+        // so that it is not after `until`, is found by halving, however many there are between.
+        let reaches = |at: Timestamp| self.next(at).filter(|next| *next <= until);
+        let (mut late, mut found) = (until, None);
         for back in LOOK_BACK_MS {
-            let mut last = None;
-            let mut at = until.plus_ms(-back);
-            while let Some(next) = self.next(at).filter(|next| *next <= until) {
-                last = Some(next);
-                at = next;
+            let early = until.plus_ms(-back);
+            found = reaches(early).map(|next| (early, next));
+            if found.is_some() {
+                break;
             }
-            if last.is_some() {
-                return last;
+            late = early;
+        }
+        let (mut early, mut last) = found?;
+        while late.since_ms(early) > 1 {
+            let middle = early.plus_ms(late.since_ms(early) / 2);
+            match reaches(middle) {
+                Some(next) => (early, last) = (middle, next),
+                None => late = middle,
             }
         }
-        None
+        Some(last)
     }
 
     /// How many occurrences there are from one to another, both counted; at most `most`.

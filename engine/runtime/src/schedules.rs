@@ -187,9 +187,12 @@ impl Schedules {
             return Ok(found.map(|found| (found, None)));
         }
         let last = self.last_asked(key, known, now).await?;
-        let found = last.as_ref().map_or(found, |last| of(last.at));
-        if let Some(last) = &last {
-            self.note(id, last.at);
+        // What the log of runs has dropped since may have been asked for: better not run than twice.
+        let since = self.log.runs_since().await?;
+        let through = last.as_ref().map(|last| last.at).max(since);
+        let found = through.map_or(found, |through| of(through.max(known)));
+        if let Some(through) = through {
+            self.note(id, through);
         }
         Ok(found.map(|found| (found, last)))
     }

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use engine_model::{
     Answer, CommandEnvelope, Commit, Due, LogLine, Name, OrgName, Query, Recorded, Rejection,
     Reply, ResourceKey, Role, RunEnvelope, RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest,
-    subject,
+    Timestamp, subject,
 };
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
@@ -358,6 +358,10 @@ impl Log for JetStream {
 
     fn tell_build_line(&self, org: &OrgName, image: &Name, line: &LogLine) -> bool {
         self.tell(subject::build_log(org, image), line)
+    }
+
+    async fn runs_since(&self) -> Result<Option<Timestamp>, Error> {
+        read::since(&self.link, streams::RUNS).await
     }
 
     fn runs_kept(&self) -> Duration {

@@ -130,6 +130,16 @@ impl Memory {
         Some(seq)
     }
 
+    /// Drops all but the newest messages of the run stream, as its limits do.
+    pub fn drop_runs(&self, kept: usize) {
+        let mut world = self.shared.world.lock().expect("no holder panics");
+        let excess = world.runs.messages.len().saturating_sub(kept);
+        let oldest: Vec<u64> = world.runs.messages.keys().take(excess).copied().collect();
+        for seq in oldest {
+            world.runs.remove(seq);
+        }
+    }
+
     /// Hears what is answered to a new inbox, whose name is returned with it.
     #[must_use]
     pub fn listen(&self) -> (String, mpsc::Receiver<Bytes>) {

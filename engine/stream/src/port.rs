@@ -291,6 +291,10 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
+    /// From when on the log of runs is whole: what is older may have been dropped. Nothing when all
+    /// is there that ever was.
+    async fn runs_since(&self) -> Result<Option<Timestamp>, Error>;
+
     /// For how long a run is kept after it was asked for.
     fn runs_kept(&self) -> Duration;
 

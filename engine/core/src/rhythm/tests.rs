@@ -145,6 +145,12 @@ fn what_is_due_seldom_is_found_in_both_directions() {
         leap.last(at("2027-06-01T00:00:00Z")),
         Some(at("2024-02-29T00:00:00Z"))
     );
+    // Millions before it in the same month.
+    let january = cron("* * * * 1 *", "");
+    assert_eq!(
+        january.last(at("2026-11-01T00:00:00Z")),
+        Some(at("2026-01-31T23:59:59Z"))
+    );
 }
 
 const PATTERNS: &[&str] = &[

@@ -282,6 +282,36 @@ async fn a_node_that_starts_repeats_nothing_of_what_was_asked_for_before_it_came
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_have_been_run_before_the_log_of_runs_begins_is_not_run_again() {
+    let log = Memory::new();
+    let begun = log.now().plus_ms(-2_000_000);
+    log_with(spec("30m", Overlap::Allow), begun, &log).await;
+    let mut inbox = log.run_commands().await.unwrap();
+    let finished = |run: RunId, at: Timestamp| RunAppend {
+        org: org(),
+        function: name("f"),
+        run,
+        event: RunEvent::Finished {
+            result: RunResult::default(),
+            at,
+            digest: None,
+        },
+        expected: Seq(0),
+    };
+    let due = begun.plus_ms(1_800_000);
+    let own = RunId::of_schedule(&org(), id(), due);
+    log.append_run(finished(own, due)).await.unwrap();
+    let other = RunId(uuid::Uuid::from_u128(1));
+    log.append_run(finished(other, log.now())).await.unwrap();
+    log.drop_runs(1);
+    let _node = Node::on(&log).await.at_work(&log).await;
+    let found = requests(inbox.as_mut(), Duration::from_secs(60)).await;
+    assert!(found.is_empty(), "{found:?}");
+    let found = requests(inbox.as_mut(), Duration::from_secs(1_700)).await;
+    once(&found, &runs(begun, [3600]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_due_often_leaves_a_word_an_hour_and_no_more() {
     let log = Memory::new();
     let begun = log.now();

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use engine_model::{
-    CommandEnvelope, Commit, Due, Recorded, ResourceKey, RunEnvelope, Seq, subject,
+    CommandEnvelope, Commit, Due, Recorded, ResourceKey, RunEnvelope, Seq, Timestamp, subject,
 };
 use futures::StreamExt as _;
 use tokio::time::timeout;
@@ -84,6 +84,18 @@ pub(super) async fn head(link: &Link, stream: &str) -> Result<Seq, Error> {
         .map_err(unavailable)?;
     let info = stream.get_info().await.map_err(unavailable)?;
     Ok(Seq(info.state.last_sequence))
+}
+
+/// The time of a stream's first message, when it is not the first that there ever was.
+pub(super) async fn since(link: &Link, stream: &str) -> Result<Option<Timestamp>, Error> {
+    let stream = link
+        .jetstream
+        .get_stream_no_info(stream)
+        .await
+        .map_err(unavailable)?;
+    let state = stream.get_info().await.map_err(unavailable)?.state;
+    let dropped = state.messages > 0 && state.first_sequence > 1;
+    Ok(dropped.then(|| Timestamp(state.first_timestamp.timestamp_millis())))
 }
 
 pub(super) async fn history(link: &Link, key: &ResourceKey) -> Result<Vec<Recorded>, Error> {

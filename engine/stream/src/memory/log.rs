@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use engine_model::{
     CommandEnvelope, Commit, Due, Name, OrgName, Recorded, Reply, ResourceKey, Role, RunEnvelope,
-    RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest, header, subject,
+    RunEvent, RunId, RunReply, RunWake, Seq, TimerRequest, Timestamp, header, subject,
 };
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -493,6 +493,14 @@ impl Log for Memory {
         self.shared
             .faulty(Operation::Answer, || self.shared.say(reply_to, json(reply)))
             .await
+    }
+
+    async fn runs_since(&self) -> Result<Option<Timestamp>, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let first = world.runs.messages.values().next();
+        Ok(first
+            .filter(|first| first.seq > Seq(1))
+            .map(|first| first.at))
     }
 
     fn runs_kept(&self) -> Duration {
