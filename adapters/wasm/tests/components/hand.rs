@@ -127,7 +127,7 @@ async fn a_component_is_compiled_once_on_a_node() {
     assert_eq!(node.output(&id, json!(6)).await, json!(1));
     let compiled = || {
         let entries = std::fs::read_dir(node.state.path().join("compiled")).expect("is there");
-        let paths = entries.map(|entry| entry.expect("is read").path().join("component.cwasm"));
+        let paths = entries.map(|entry| entry.expect("is read").path().join("out/component.cwasm"));
         let facts = paths.map(|path| {
             let facts = std::fs::metadata(&path).expect("it was compiled");
             (
