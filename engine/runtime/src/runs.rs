@@ -28,6 +28,7 @@ mod direct;
 mod fit;
 mod gate;
 mod intake;
+mod lanes;
 pub(crate) mod limits;
 mod retry;
 mod standing;
@@ -130,7 +131,7 @@ async fn begin(
         let envelope = match &delivery.item {
             Ok(envelope) if needs_room(envelope) => envelope.clone(),
             Ok(_) | Err(_) => {
-                spawn(bench, underway, delivery, None, false);
+                spawn(bench, underway, delivery, Asked::No, false);
                 continue;
             }
         };
@@ -148,7 +149,7 @@ async fn begin(
                 bench.intake.fall_behind(&key);
                 over.push((envelope, delivery));
             }
-            place => spawn(bench, underway, delivery, place, false),
+            place => spawn(bench, underway, delivery, Asked::Yes(place), false),
         }
     }
     over
@@ -187,7 +188,7 @@ async fn put_aside(
                 runs.push((wake, delivery.seq));
                 waiting.push(delivery.ack);
             }
-            None => spawn(bench, underway, delivery, None, true),
+            None => spawn(bench, underway, delivery, Asked::Yes(None), true),
         }
     }
     let results = bench.log.put_aside(&runs).await;
@@ -209,14 +210,14 @@ fn spawn(
     bench: &Arc<Bench>,
     underway: &mut JoinSet<()>,
     delivery: RunDelivery,
-    place: Option<Place>,
+    asked: Asked,
     look: bool,
 ) {
     let bench = bench.clone();
-    underway.spawn(async move { handle(&bench, delivery, place, look).await });
+    underway.spawn(async move { handle(&bench, delivery, asked, look).await });
 }
 
-async fn handle(bench: &Bench, delivery: RunDelivery, place: Option<Place>, look: bool) {
+async fn handle(bench: &Bench, delivery: RunDelivery, asked: Asked, look: bool) {
     let Delivery {
         item,
         seq,
@@ -237,7 +238,7 @@ async fn handle(bench: &Bench, delivery: RunDelivery, place: Option<Place>, look
         command: seq,
         deliveries,
         look: look || deliveries > 1,
-        room: place.is_some(),
+        room: asked.room(),
     };
     carry(bench, &envelope, begun, ack.as_ref()).await;
 }
@@ -251,8 +252,34 @@ struct Begun {
     deliveries: u32,
     /// Whether something may be on record of it.
     look: bool,
-    /// Whether it was taken in.
-    room: bool,
+    room: Room,
+}
+
+/// Whether a run was taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It has a place.
+    Taken,
+    /// There was none: it is put aside, or refused.
+    None,
+    /// Nobody asked for one, since its moment had not come.
+    Unasked,
+}
+
+/// Whether a place was asked for, and what came of it.
+enum Asked {
+    No,
+    Yes(Option<Place>),
+}
+
+impl Asked {
+    fn room(&self) -> Room {
+        match self {
+            Self::Yes(Some(_)) => Room::Taken,
+            Self::Yes(None) => Room::None,
+            Self::No => Room::Unasked,
+        }
+    }
 }
 
 /// Carries a run on, and ends its delivery.

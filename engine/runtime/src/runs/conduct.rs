@@ -19,7 +19,7 @@ use super::fit::{BYTES_MAX, cut, fit, too_large};
 use super::gate::{Entry, Limits, Pass};
 use super::standing::{Standing, Start, standing};
 use super::waiting::is_put_aside;
-use super::{AGAIN, Bench, append, retry};
+use super::{AGAIN, Bench, Room, append, retry};
 use crate::clock::now;
 
 /// Attempts at one run that are lost with their worker: a run that kills its node must not kill
@@ -51,8 +51,7 @@ pub(super) struct Taken<'a> {
     pub(super) deliveries: u32,
     /// Whether something may be on record of it.
     pub(super) look: bool,
-    /// Whether this node has taken it in; otherwise it is put aside, or refused.
-    pub(super) room: bool,
+    pub(super) room: Room,
     /// The digest of its input, when an idempotency key names the run.
     pub(super) digest: Option<String>,
     /// Cancelled when the run is to end.
@@ -268,6 +267,7 @@ async fn attempt(
             return Ok(Some(ended));
         }
         Admitted::Full(waiting) => return full(bench, taken, start, waiting).await.map(Some),
+        Admitted::Unasked => return Ok(Some(Ended::Again(Duration::ZERO))),
         Admitted::Left => return Ok(None),
     };
     let policy = plan.load.spec.runs.clone();
@@ -392,6 +392,8 @@ enum Admitted {
     Refused(Refused),
     /// So many of its kind wait already.
     Full(usize),
+    /// Its moment has come since it was delivered: it is to ask for a place first.
+    Unasked,
     /// It was cancelled while it waited.
     Left,
 }
@@ -405,9 +407,13 @@ async fn admit(bench: &Bench, taken: &Taken<'_>, start: &Start) -> Result<Admitt
         Err(refused) => return Ok(Admitted::Refused(refused)),
     };
     // What was begun under this message must be carried on under it.
-    if !taken.room && !start.resumed {
-        let key = (envelope.org.clone(), envelope.function.clone());
-        return Ok(Admitted::Full(bench.intake.in_hand(&key)));
+    match taken.room {
+        Room::None if !start.resumed => {
+            let key = (envelope.org.clone(), envelope.function.clone());
+            return Ok(Admitted::Full(bench.intake.in_hand(&key)));
+        }
+        Room::Unasked if !start.resumed => return Ok(Admitted::Unasked),
+        Room::Taken | Room::None | Room::Unasked => {}
     }
     let limits = limits(bench, &plan);
     if limits == Limits::default() {

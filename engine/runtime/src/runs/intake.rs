@@ -56,7 +56,7 @@ struct Counts {
     behind: HashSet<Key>,
 }
 
-/// Held while a run is in hand.
+/// Held while a run is in hand, or may come in at any moment.
 #[derive(Debug)]
 pub(super) struct Place {
     shared: Arc<Shared>,
@@ -92,9 +92,24 @@ impl Intake {
         (bounds.room(counts.of(key)) > 0).then(|| self.place(&mut counts, key))
     }
 
-    /// Takes a run in that was put aside, or whose worker was lost.
-    pub(super) fn take(&self, key: &Key) -> Place {
-        self.place(&mut self.shared.lock(), key)
+    /// Keeps places for runs of a function that nobody waits for: as many as there is room for, up
+    /// to so many.
+    pub(super) fn some_places(&self, key: &Key, max: usize) -> Vec<Place> {
+        let mut counts = self.shared.lock();
+        let room = self.left.room(counts.of(key)).min(max);
+        (0..room).map(|_| self.place(&mut counts, key)).collect()
+    }
+
+    /// The same, once there is room for one at least.
+    pub(super) async fn places(&self, key: &Key, max: usize) -> Vec<Place> {
+        loop {
+            self.room(key).await;
+            // Another may have been faster.
+            let places = self.some_places(key, max.max(1));
+            if !places.is_empty() {
+                return places;
+            }
+        }
     }
 
     fn place(&self, counts: &mut Counts, key: &Key) -> Place {
@@ -251,11 +266,40 @@ mod tests {
     fn who_waits_for_room_hears_when_a_run_leaves() {
         let intake = Intake::new(1, 64);
         let f = key("a", "f");
-        let held = [intake.take(&f), intake.take(&f), intake.take(&f)];
+        let held = fill(&intake, &f, false);
+        let more = intake.enter(&f, true);
         let mut room = Box::pin(intake.room(&f));
         assert_eq!(room.as_mut().now_or_never(), None);
-        drop(held);
+        drop((held, more));
         assert_eq!(room.now_or_never(), Some(2));
         assert_eq!(intake.in_hand(&f), 0);
+    }
+
+    #[test]
+    fn functions_that_catch_up_together_take_no_more_than_there_is_room_for() {
+        let intake = Intake::new(4, 64);
+        let lanes: Vec<_> = (0..12).map(|n| key("a", &format!("f{n}"))).collect();
+        for key in &lanes {
+            intake.fall_behind(key);
+        }
+        // All of them see room before any takes some.
+        let mut rooms: Vec<_> = lanes.iter().map(|f| Box::pin(intake.room(f))).collect();
+        let seen = rooms
+            .iter_mut()
+            .filter_map(|room| room.as_mut().now_or_never());
+        assert_eq!(seen.sum::<usize>(), 12 * 8);
+        let mut held: Vec<_> = lanes
+            .iter()
+            .flat_map(|f| intake.some_places(f, 16))
+            .collect();
+        assert_eq!(held.len(), 16, "of an organization");
+        let waited = intake.enter(&key("a", "f0"), true);
+        assert!(waited.is_some(), "whom somebody waits for comes in");
+        let mut places = Box::pin(intake.places(&lanes[5], 16));
+        assert!(places.as_mut().now_or_never().is_none());
+        drop(waited);
+        held.truncate(13);
+        let places = places.now_or_never().map(|places| places.len());
+        assert_eq!(places, Some(3));
     }
 }

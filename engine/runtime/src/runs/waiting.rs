@@ -4,18 +4,19 @@
 //! A lane is opened by whoever puts a run aside, and by a sweep that looks at what the stream
 //! holds, so that no run needs the node that put it aside.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine_model::{RunEnvelope, RunWake, Seq};
 use engine_stream::{Delivery, Error};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::intake::Key;
-use super::{Begun, Bench, RECONNECT, carry};
+use super::intake::{Key, Place};
+use super::lanes::Lanes;
+use super::{AGAIN, Begun, Bench, RECONNECT, Room, carry};
 use crate::clock::now;
 
 /// Pause between two looks at what the stream holds.
@@ -23,6 +24,14 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A lane to which nothing comes for so long has caught up.
 const IDLE: Duration = Duration::from_millis(50);
+
+/// A lane to which nothing comes for so long ends, and gives its places back. It is opened again
+/// when a run is put aside here, or when the next look at the stream finds some.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A lane that waits for room for so long gives its inbox up, so that nothing can lie in it while
+/// its time to be acknowledged runs out.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Runs that a lane asks for at once; lanes take turns at the room that there is.
 const BATCH: usize = 16;
@@ -45,99 +54,151 @@ pub(super) fn is_put_aside(command: Seq) -> bool {
     command.0 & PUT_ASIDE != 0
 }
 
-struct Lane {
-    close: CancellationToken,
+/// Runs that were taken in, of all lanes: a lane that closes does not wait for their ends.
+#[derive(Clone, Default)]
+struct Underway(Arc<Mutex<JoinSet<()>>>);
+
+impl Underway {
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
+        let mut runs = self.lock();
+        while runs.try_join_next().is_some() {}
+        runs.spawn(run);
+    }
+
+    /// Waits for the ends of all.
+    async fn join(self) {
+        let mut runs = std::mem::take(&mut *self.lock());
+        while runs.join_next().await.is_some() {}
+    }
+}
+
+/// What the lanes are looked at for.
+enum Event {
+    Behind,
+    Sweep,
+    Ended(tokio::task::Id),
 }
 
 /// Keeps the lanes until `stop`.
 pub(crate) async fn work(bench: Arc<Bench>, stop: CancellationToken) -> Result<(), Error> {
-    let mut open: HashMap<Key, Lane> = HashMap::new();
-    let mut lanes = JoinSet::new();
+    let underway = Underway::default();
+    let mut lanes = Lanes::new(LANES_MAX);
+    let mut tasks = JoinSet::new();
+    let mut sweep = interval_at(Instant::now() + PAUSE, PAUSE);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let sweep = tokio::select! {
-            () = bench.intake.fell_behind() => false,
-            () = tokio::time::sleep(PAUSE) => true,
-            Some(closed) = lanes.join_next() => {
-                if let Ok(key) = closed {
-                    open.remove(&key);
+        let event = tokio::select! {
+            () = bench.intake.fell_behind() => Event::Behind,
+            _ = sweep.tick() => Event::Sweep,
+            Some(ended) = tasks.join_next_with_id() => Event::Ended(match ended {
+                Ok((task, ())) => task,
+                Err(error) => {
+                    warn!(%error, "a lane of waiting runs broke off");
+                    error.id()
                 }
-                // It may have fallen behind again meanwhile.
-                false
-            }
+            }),
             () = stop.cancelled() => break,
         };
-        if sweep {
-            look(&bench, &mut open).await;
-        }
-        for key in bench.intake.behind() {
-            if open.contains_key(&key) || open.len() >= LANES_MAX {
-                continue;
+        match event {
+            Event::Behind => lanes.want(bench.intake.behind()),
+            Event::Sweep => {
+                lanes.want(bench.intake.behind());
+                lanes.want(waiting(&bench).await);
+                lanes.make_room();
             }
+            Event::Ended(task) => {
+                lanes.ended(task);
+                // It may have fallen behind again meanwhile.
+                lanes.want(bench.intake.behind());
+            }
+        }
+        while let Some(key) = lanes.next() {
             let close = stop.child_token();
-            lanes.spawn(lane(bench.clone(), key.clone(), close.clone()));
-            open.insert(key, Lane { close });
+            let lane = lane(bench.clone(), key.clone(), close.clone(), underway.clone());
+            let task = tasks.spawn(lane).id();
+            lanes.opened(key, close, task);
         }
     }
-    while lanes.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
+    // Those that are under way end; those that are not begun come again elsewhere.
+    underway.join().await;
     Ok(())
 }
 
-/// Opens lanes for what waits, and closes those for which nothing does.
-async fn look(bench: &Bench, open: &mut HashMap<Key, Lane>) {
-    let counts = match bench.log.waiting().await {
-        Ok(counts) => counts,
-        Err(error) => return debug!(%error, "runs that wait could not be counted"),
+/// The functions of which runs wait in the stream.
+async fn waiting(bench: &Bench) -> Vec<Key> {
+    match bench.log.waiting().await {
+        Ok(counts) => counts
+            .into_iter()
+            .map(|(org, function, _)| (org, function))
+            .collect(),
+        Err(error) => {
+            debug!(%error, "runs that wait could not be counted");
+            Vec::new()
+        }
+    }
+}
+
+/// Takes in the waiting runs of a function, in order, until there are none or it is closed.
+async fn lane(bench: Arc<Bench>, key: Key, close: CancellationToken, underway: Underway) {
+    let Err(error) = serve(&bench, &key, &close, &underway).await else {
+        return;
     };
-    let waiting: HashMap<Key, u64> = counts
-        .into_iter()
-        .map(|(org, function, count)| ((org, function), count))
-        .collect();
-    for key in waiting.keys().filter(|key| !open.contains_key(*key)) {
-        bench.intake.fall_behind(key);
-    }
-    for (key, lane) in open.iter() {
-        if !waiting.contains_key(key) && !bench.intake.is_behind(key) {
-            lane.close.cancel();
-        }
+    warn!(function = %key.1, %error, "waiting runs cannot be had");
+    tokio::select! {
+        () = tokio::time::sleep(PAUSE) => {}
+        () = close.cancelled() => {}
     }
 }
 
-/// Takes in the waiting runs of a function, in order, until it is closed.
-async fn lane(bench: Arc<Bench>, key: Key, close: CancellationToken) -> Key {
-    let mut underway = JoinSet::new();
-    while !close.is_cancelled() {
-        if let Err(error) = serve(&bench, &key, &close, &mut underway).await {
-            warn!(function = %key.1, %error, "waiting runs cannot be had");
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = close.cancelled() => {}
-            }
-        }
-    }
-    // Those that are under way end; those that are not begun come again elsewhere.
-    while underway.join_next().await.is_some() {}
-    key
-}
-
+/// Never asks for more than it has places for. What was asked for and has not come keeps its
+/// places, so that whatever comes is begun at once.
 async fn serve(
     bench: &Arc<Bench>,
     key: &Key,
     close: &CancellationToken,
-    underway: &mut JoinSet<()>,
+    underway: &Underway,
 ) -> Result<(), Error> {
-    let mut inbox = bench.log.waiting_runs(&key.0, &key.1).await?;
+    let mut inbox = None;
+    let mut places: Vec<Place> = Vec::new();
+    // One until something came, since many lanes find nothing.
+    let mut batch = 1;
+    let mut quiet_since = Instant::now();
     loop {
-        while underway.try_join_next().is_some() {}
-        let room = tokio::select! {
-            room = bench.intake.room(key) => room,
-            () = close.cancelled() => return Ok(()),
+        if places.is_empty() {
+            let some = bench.intake.places(key, batch);
+            tokio::pin!(some);
+            places = loop {
+                tokio::select! {
+                    some = &mut some => break some,
+                    () = tokio::time::sleep(FULL), if inbox.is_some() => inbox = None,
+                    () = close.cancelled() => return Ok(()),
+                }
+            };
+            quiet_since = Instant::now();
+        } else {
+            places.extend(bench.intake.some_places(key, batch - places.len()));
+        }
+        let source = match &mut inbox {
+            Some(source) => source,
+            None => inbox.insert(bench.log.waiting_runs(&key.0, &key.1).await?),
         };
         let pulled = tokio::select! {
-            pulled = inbox.pull(room.min(BATCH)) => pulled,
+            pulled = source.pull(places.len()) => pulled,
             () = tokio::time::sleep(IDLE), if bench.intake.is_behind(key) => {
                 bench.intake.caught_up(key);
+                if places.len() > 1 {
+                    // What comes now need not be put aside, if this lane leaves it the room.
+                    (inbox, batch) = (None, 1);
+                    places.truncate(batch);
+                }
                 continue;
             }
+            () = sleep_until(quiet_since + QUIET), if !bench.intake.is_behind(key) => return Ok(()),
             () = close.cancelled() => return Ok(()),
         };
         let deliveries = match pulled {
@@ -151,17 +212,31 @@ async fn serve(
         };
         bench.intake.fall_behind(key);
         for delivery in deliveries {
-            let (bench, place) = (bench.clone(), bench.intake.take(key));
+            let place = places.pop().expect("no more come than were asked for");
+            let bench = bench.clone();
             underway.spawn(async move {
                 let _place = place;
                 take_in(&bench, delivery).await;
             });
         }
+        batch = BATCH;
+        quiet_since = Instant::now();
     }
 }
 
 async fn take_in(bench: &Bench, delivery: Delivery<RunWake>) {
     let wake = delivery.item;
+    match is_forgotten(bench, &wake).await {
+        Ok(false) => {}
+        Ok(true) => {
+            debug!(run.id = %wake.id, "run is not kept any more, and not begun again");
+            return end(&wake, delivery.ack.ack().await);
+        }
+        Err(error) => {
+            debug!(run.id = %wake.id, %error, "run comes again");
+            return end(&wake, delivery.ack.again(AGAIN).await);
+        }
+    }
     let envelope = RunEnvelope {
         id: wake.id,
         org: wake.org,
@@ -176,7 +251,24 @@ async fn take_in(bench: &Bench, delivery: Delivery<RunWake>) {
         deliveries: delivery.deliveries,
         // It may have been cancelled, or begun under the message that asked for it.
         look: true,
-        room: true,
+        room: Room::Taken,
     };
     carry(bench, &envelope, begun, delivery.ack.as_ref()).await;
+}
+
+/// Whether something was on record of a run when it was put aside, and nothing is any more. Whether
+/// it was cancelled, nobody knows then.
+async fn is_forgotten(bench: &Bench, wake: &RunWake) -> Result<bool, Error> {
+    if wake.after == Seq(0) {
+        return Ok(false);
+    }
+    let (org, function) = (&wake.org, &wake.function);
+    let last = bench.log.last_run_event(org, function, wake.id).await?;
+    Ok(last.is_none())
+}
+
+fn end(wake: &RunWake, ended: Result<(), Error>) {
+    if let Err(error) = ended {
+        debug!(run.id = %wake.id, %error, "run was not acknowledged and comes again");
+    }
 }
