@@ -4,14 +4,14 @@
 //! that a node which takes it over ends it; and a signal goes to all nodes, so that the one that
 //! carries it out kills it now. That node then writes the end.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_model::{
     Actor, Code, Due, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunReply, RunResult,
-    Seq, Timestamp,
+    Seq, TimerRequest, Timestamp,
 };
 use engine_stream::{Ack, AppendError, Delivery, Error, Unreadable};
 use futures::StreamExt as _;
@@ -209,9 +209,10 @@ async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rej
     Ok(Err(Rejection::new(Code::Busy, text)))
 }
 
-/// Tells who waits for a run that was never begun, or not again: those that its timer and its last
-/// request name. The timer is not needed any more. Whatever fails here is made good when the timer
-/// rings or the message comes again.
+/// Tells who waits for a run that was never begun, or not again: those that its last request and
+/// its timer name. The timer, which alone may know of some, is taken back last, and set again when
+/// they could not be told. Whatever else fails here is made good when the timer rings or the message
+/// comes again.
 async fn tell_waiting(
     bench: &Bench,
     envelope: &RunEnvelope,
@@ -220,17 +221,6 @@ async fn tell_waiting(
     finished_at: Timestamp,
 ) {
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
-    let timer = bench.log.drop_timer(&Due::of_run(org, run)).await;
-    let asked = bench.log.last_request(org, function, run).await;
-    let mut waiting = BTreeSet::new();
-    match timer {
-        Ok(due) => waiting.extend(due.and_then(|due| due.run?.reply_to)),
-        Err(error) => debug!(%error, run.id = %run, "the timer of a run was not taken back"),
-    }
-    match asked {
-        Ok(asked) => waiting.extend(asked.and_then(|asked| asked.reply_to)),
-        Err(error) => debug!(%error, run.id = %run, "who asked for a run is not known"),
-    }
     let reply = RunReply {
         run,
         seq,
@@ -239,9 +229,40 @@ async fn tell_waiting(
         result,
         finished_at,
     };
-    for inbox in waiting {
-        if let Err(error) = bench.log.answer_run(&inbox, &reply).await {
-            debug!(%error, run.id = %run, "who waits for a run was not told of its end");
+    let asked = match bench.log.last_request(org, function, run).await {
+        Ok(asked) => asked.and_then(|asked| asked.reply_to),
+        Err(error) => {
+            debug!(%error, run.id = %run, "who asked for a run is not known");
+            None
+        }
+    };
+    if let Some(inbox) = &asked
+        && let Err(error) = bench.log.answer_run(inbox, &reply).await
+    {
+        debug!(%error, run.id = %run, "who waits for a run was not told of its end");
+        // Nor would be who is named by the timer, which tells them later.
+        return;
+    }
+    let due = match bench.log.drop_timer(&Due::of_run(org, run)).await {
+        Ok(due) => due,
+        Err(error) => {
+            return debug!(%error, run.id = %run, "the timer of a run was not taken back");
+        }
+    };
+    let waiting = due
+        .as_ref()
+        .and_then(|due| due.run.as_ref()?.reply_to.clone());
+    let Some((due, inbox)) = due
+        .zip(waiting)
+        .filter(|(_, inbox)| Some(inbox) != asked.as_ref())
+    else {
+        return;
+    };
+    if let Err(error) = bench.log.answer_run(&inbox, &reply).await {
+        debug!(%error, run.id = %run, "who waits for a run is told of its end later");
+        let at = now();
+        if let Err(error) = bench.log.set_timer(&TimerRequest { due, at }).await {
+            warn!(%error, run.id = %run, "who waits for a run was not told of its end");
         }
     }
 }
