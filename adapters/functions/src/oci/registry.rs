@@ -3,6 +3,7 @@
 
 mod http;
 mod login;
+mod sent;
 
 use std::path::Path;
 use std::time::Duration;

@@ -322,6 +322,11 @@ async fn a_token_is_asked_for_with_the_login_and_shown_from_then_on() {
     let url = format!("{address}/x:1");
     let failure = had(&url).await.expect_err("nobody is logged in");
     assert!(failure.reason.contains("does not let anybody"), "{failure}");
+    had_as_joe(&address).await.expect("joe may read it");
+}
+
+/// Reads an image of this registry with a login that is noted for it.
+async fn had_as_joe(address: &str) -> Result<Root, Failure> {
     let logins = tempfile::NamedTempFile::new().expect("a file");
     let text = json!({"auths": {address: {"auth": "am9lOm9wZW4="}}});
     std::fs::write(logins.path(), text.to_string()).expect("it is written");
@@ -329,5 +334,50 @@ async fn a_token_is_asked_for_with_the_login_and_shown_from_then_on() {
         credentials: Some(logins.path().to_owned()),
         ..config::Images::default()
     };
-    had_with(&url, settings).await.expect("joe may read it");
+    had_with(&format!("{address}/x:1"), settings).await
+}
+
+#[tokio::test]
+async fn nobody_else_is_shown_a_login_to_whom_a_registry_sends_its_readers() {
+    for challenge in ["Basic realm=x", "Bearer realm=\"http://HOST/token\""] {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&shown);
+        let other = registry(move |head, stream| {
+            seen.lock().expect("no holder panics").push(head.to_owned());
+            let host = head.lines().find_map(|line| line.strip_prefix("host: "));
+            let challenge = challenge.replace("HOST", host.unwrap_or_default());
+            let _ = write!(
+                stream,
+                "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: {challenge}\r\n\
+                 content-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        });
+        let address = registry(move |_, stream| {
+            let _ = write!(
+                stream,
+                "HTTP/1.1 307 There\r\nlocation: http://{other}/there\r\n\
+                 content-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        });
+        let failure = had_as_joe(&address).await.expect_err("it is not given");
+        assert!(failure.reason.contains("does not let"), "{failure}");
+        let shown = shown.lock().expect("no holder panics");
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(!shown[0].contains("authorization"), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_sends_its_readers_on_a_few_times_only() {
+    let address = registry(move |_, stream| {
+        let _ = write!(
+            stream,
+            "HTTP/1.1 307 On\r\nlocation: /on\r\ncontent-length: 0\r\n\
+             connection: close\r\n\r\n"
+        );
+    });
+    let failure = had(&format!("{address}/x:1")).await;
+    let failure = failure.expect_err("it never ends");
+    assert!(failure.reason.contains("more than 4 times"), "{failure}");
+    assert!(!failure.transient, "{failure}");
 }

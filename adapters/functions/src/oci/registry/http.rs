@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use oci_client::Reference;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE, WWW_AUTHENTICATE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::login::{Challenge, Login};
+use super::sent;
 use crate::config::Images;
 use crate::error::{Failure, chain};
 
@@ -32,6 +33,8 @@ pub(super) enum Refused {
     Status { code: u16, said: String },
     #[error("a blob ended after {bytes} of {of} bytes")]
     Short { bytes: u64, of: u64 },
+    #[error("it sends its readers on")]
+    Sent(#[source] reqwest::Error),
     #[error("the connection broke")]
     Broken(#[source] reqwest::Error),
 }
@@ -40,10 +43,18 @@ impl Refused {
     /// Whether the same request may be answered otherwise in a moment.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Wrong(_) | Self::Login => false,
+            Self::Wrong(_) | Self::Login | Self::Sent(_) => false,
             Self::Status { code, .. } => matches!(code, 408 | 429 | 500..),
             Self::Short { .. } => true,
-            Self::Broken(error) => !error.is_builder() && !error.is_redirect(),
+            Self::Broken(error) => !error.is_builder(),
+        }
+    }
+
+    /// Why there is no answer at all. Where it was sent is told without the URL, which may be signed.
+    fn unanswered(error: reqwest::Error) -> Self {
+        match error.is_redirect() {
+            true => Self::Sent(error.without_url()),
+            false => Self::Broken(error),
         }
     }
 }
@@ -56,6 +67,8 @@ pub(super) struct Http {
     /// What a token is to be good for.
     scope: String,
     plain: bool,
+    /// Whether it is at an inner address, and may send its readers to such.
+    inner: bool,
     login: Option<Login>,
     /// What the registry was last content with.
     pass: Mutex<Option<HeaderValue>>,
@@ -63,23 +76,27 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(reference: &Reference, settings: &Images) -> Result<Self, Failure> {
+        let registry = reference.resolve_registry();
+        let plain = is_loopback(registry) || settings.insecure.iter().any(|r| r == registry);
+        let scheme = if plain { "http" } else { "https" };
+        let name = reference.repository();
+        let repository = format!("{scheme}://{registry}/v2/{name}");
+        let inner = repository.parse().is_ok_and(|url| sent::is_inner(&url));
         // The first to come decides for the process, and all choose the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(CONNECT_MAX)
             .read_timeout(SILENCE_MAX)
+            .redirect(sent::policy(inner))
             .user_agent(concat!("dispatch/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::now(format!("no registry can be asked: {}", chain(&e))))?;
-        let registry = reference.resolve_registry();
-        let plain = is_loopback(registry) || settings.insecure.iter().any(|r| r == registry);
-        let scheme = if plain { "http" } else { "https" };
-        let name = reference.repository();
         Ok(Self {
             client,
-            repository: format!("{scheme}://{registry}/v2/{name}"),
+            repository,
             scope: format!("repository:{name}:pull"),
             plain,
+            inner,
             login: settings
                 .credentials
                 .as_deref()
@@ -111,11 +128,18 @@ impl Http {
             if let Some(pass) = &pass {
                 request = request.header(AUTHORIZATION, pass.clone());
             }
-            let response = request.send().await.map_err(Refused::Broken)?;
+            let response = request.send().await.map_err(Refused::unanswered)?;
             if response.status() != StatusCode::UNAUTHORIZED || asked_once {
                 return successful(response).await;
             }
             asked_once = true;
+            if !url
+                .parse()
+                .is_ok_and(|asked: Url| asked.origin() == response.url().origin())
+            {
+                // Somebody else asks, to whom nothing of this registry's is shown.
+                return Err(Refused::Login);
+            }
             let new = self.pass_for(&response).await?;
             *self.pass.lock().await = Some(new.clone());
             pass = Some(new);
@@ -145,16 +169,18 @@ impl Http {
             access_token: Option<String>,
         }
         let no_token = |why: &str| Refused::Wrong(Failure::of(format!("its login {why}")));
-        if !self.plain && !realm.starts_with("https://") {
-            return Err(no_token("would not be encrypted"));
-        }
+        let realm: Url = realm.parse().map_err(|_| no_token("is at no URL"))?;
+        let go = sent::go(&realm, !self.plain, self.inner);
+        go.map_err(|refusal| {
+            no_token(&format!("is not asked for: it sends its readers {refusal}"))
+        })?;
         let mut query = vec![("scope", self.scope.as_str())];
         query.extend(service.map(|service| ("service", service)));
         let mut request = self.client.get(realm).query(&query);
         if let Some(login) = &self.login {
             request = request.header(AUTHORIZATION, login.header());
         }
-        let response = request.send().await.map_err(Refused::Broken)?;
+        let response = request.send().await.map_err(Refused::unanswered)?;
         let response = successful(response).await?;
         let bytes = bounded(response, TOKEN_BYTES_MAX).await?;
         let token = bytes.and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
