@@ -12,6 +12,7 @@
 mod archive;
 mod locks;
 mod packages;
+mod printed;
 mod secrets;
 mod tool;
 
@@ -29,6 +30,7 @@ use engine_model::OrgName;
 use serde::{Deserialize, Serialize};
 
 use self::locks::Locks;
+pub use self::printed::printed;
 use crate::blueprint::PACKAGES;
 use crate::config::Builds;
 use crate::error::{Error, Failure};
@@ -79,7 +81,8 @@ pub struct Order {
 pub struct Built {
     /// The layer; none when the spec asks for nothing.
     pub layer: Result<Option<Layer>, Failure>,
-    /// Where what the tools printed is in the blob store, if they printed anything.
+    /// Where what the tools printed is in the blob store, if they printed anything; [`printed`]
+    /// reads it.
     pub log: Option<Digest>,
 }
 
@@ -246,11 +249,12 @@ impl Layers {
         if text.is_empty() {
             return None;
         }
-        let digest = Digest::of(&text);
+        let stored = printed::stored(key, &text);
+        let digest = Digest::of(&stored);
         if matches!(self.blobs.0.has(&digest).await, Ok(true)) {
             return Some(digest);
         }
-        match self.blobs.0.put(Bytes::from(text)).await {
+        match self.blobs.0.put(Bytes::from(stored)).await {
             Ok(digest) => Some(digest),
             Err(error) => {
                 tracing::warn!(%error, "the log of a build is on this node only");
@@ -351,8 +355,11 @@ impl Layers {
         let Ok(text) = std::fs::read(&path) else {
             return Ok(()); // it printed nothing
         };
-        let gone = self.blobs.0.remove(&Digest::of(&text)).await;
-        gone.map_err(|e| Failure::now(format!("failed to remove the log of a build: {e}")))?;
+        if let Some(key) = key.and_then(OsStr::to_str).and_then(Digest::parse) {
+            let stored = Digest::of(&printed::stored(&key, &text));
+            let gone = self.blobs.0.remove(&stored).await;
+            gone.map_err(|e| Failure::now(format!("failed to remove the log of a build: {e}")))?;
+        }
         std::fs::remove_file(path).map_err(|e| Failure::io("remove the log of a build", &e))
     }
 

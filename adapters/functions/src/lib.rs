@@ -31,7 +31,7 @@ pub use config::{Builds, Config, Images, Pools};
 pub use engine_model::spec::Isolation;
 pub use error::{Error, ErrorType, Failure, RunError};
 pub use functions::{Functions, Stats};
-pub use layers::{Built, Layer, LayerSpec, Order, SystemPackage};
+pub use layers::{Built, Layer, LayerSpec, Order, SystemPackage, printed};
 pub use oci::Root;
 pub use packs::language::{BaseImage, Language, add_packs};
 pub use packs::source::Source;

@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use adapter_functions::{Built, Config, Endpoint, Order};
+use adapter_functions::{Built, Config, Endpoint, Order, printed};
 use adapter_kit::{Blobs as _, LineSink};
-use engine_model::{LogLine, OrgName};
+use engine_model::{LogLine, OrgName, Used};
 
 use crate::hostile::{packs, spec};
 use crate::support::{Node, node_with, until};
@@ -44,7 +44,7 @@ async fn build(node: &Node, script: &str, order: &Order) -> Built {
 async fn kept(node: &Node, built: &Built) -> String {
     let log = built.log.as_ref().expect("it printed something");
     let bytes = node.blobs.get(log).await.expect("it is there");
-    String::from_utf8(bytes.to_vec()).expect("it is text")
+    String::from_utf8(printed(&bytes).to_vec()).expect("it is text")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,6 +100,39 @@ async fn no_organization_finds_what_a_build_of_another_has_left() {
         assert!(matches!(&built.layer, Ok(Some(_))), "{built:?}");
         assert_eq!(kept(&node, &built).await, cached, "{organization} {mark}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_build_takes_nobody_elses_blob_with_it() {
+    let packs = packs();
+    let mut state = std::path::PathBuf::new();
+    let node = node_with(|config| {
+        config.packs = Some(packs.path().to_owned());
+        state.clone_from(&config.state_dir);
+    });
+    let source = node.blobs.put("the source\n".into()).await.expect("stored");
+    let mut logs = Vec::new();
+    for organization in ["one", "other"] {
+        let built = build(&node, "echo the source; exit 3", &of(organization)).await;
+        assert!(built.layer.is_err(), "{built:?}");
+        assert_eq!(kept(&node, &built).await, "the source\n");
+        logs.push(built.log.expect("it printed something"));
+        if organization == "one" {
+            // It is a log of long ago when the other builds.
+            for entry in std::fs::read_dir(state.join("layers/logs")).expect("a folder") {
+                let file = std::fs::File::open(entry.expect("a log").path()).expect("a log");
+                let long_ago = std::time::SystemTime::UNIX_EPOCH;
+                file.set_modified(long_ago).expect("it is ours");
+            }
+        }
+    }
+    let cleared = node.functions.clear(Used::default()).await;
+    assert_eq!(cleared, Ok(0));
+    let mut there = Vec::new();
+    for digest in [&logs[0], &logs[1], &source] {
+        there.push(node.blobs.has(digest).await.expect("it answers"));
+    }
+    assert_eq!(there, [false, true, true], "{logs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,10 @@ pub(super) async fn run(
     };
     let document = connection.one(Kind::Image, &image, Seq(0)).await?;
     let kept = match document["buildLog"].as_str() {
-        Some(digest) => String::from_utf8_lossy(&connection.blob(digest).await?).into_owned(),
+        Some(digest) => {
+            let stored = connection.blob(digest).await?;
+            String::from_utf8_lossy(adapter_functions::printed(&stored)).into_owned()
+        }
         None => String::new(),
     };
     match global.format() {
