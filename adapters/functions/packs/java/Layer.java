@@ -1,16 +1,26 @@
 package dispatch.build;
 
 import java.io.File;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.StandardCopyOption;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
 import org.apache.maven.AbstractMavenLifecycleParticipant;
 import org.apache.maven.MavenExecutionException;
 import org.apache.maven.execution.MavenSession;
 import org.apache.maven.project.DefaultDependencyResolutionRequest;
 import org.apache.maven.project.MavenProject;
 import org.apache.maven.project.ProjectDependenciesResolver;
+import org.apache.maven.settings.Mirror;
+import org.apache.maven.settings.Profile;
+import org.apache.maven.settings.Repository;
+import org.eclipse.aether.DefaultRepositorySystemSession;
 import org.eclipse.aether.graph.Dependency;
+import org.eclipse.aether.repository.AuthenticationSelector;
 
 /**
  * Makes Maven copy what a project depends on, instead of building it: no plugin is needed, and none
@@ -19,6 +29,45 @@ import org.eclipse.aether.graph.Dependency;
 
 public final class Layer extends AbstractMavenLifecycleParticipant {
     private ProjectDependenciesResolver resolver;
+
+    /** Whoever wrote the project, or what it depends on, is told nothing of the owner's. */
+    @Override
+    public void afterSessionStart(MavenSession session) throws MavenExecutionException {
+        if (!(session.getRepositorySession() instanceof DefaultRepositorySystemSession repositories)) {
+            throw new MavenExecutionException("the builder does not fit this Maven", (Throwable) null);
+        }
+        // Maven goes by the name alone, and a project calls its repositories what it likes.
+        Set<String> known = ofOwner(session);
+        AuthenticationSelector any = repositories.getAuthenticationSelector();
+        repositories.setAuthenticationSelector(asked ->
+                known.contains(place(asked.getId(), asked.getUrl())) ? any.getAuthentication(asked) : null);
+        repositories.setIgnoreArtifactDescriptorRepositories(true);
+        Map<String, String> properties = new TreeMap<>(repositories.getSystemProperties());
+        properties.keySet().removeIf(name -> name.startsWith("env."));
+        repositories.setSystemProperties(properties);
+    }
+
+    /** The repositories that the owner's settings name themselves. */
+    private static Set<String> ofOwner(MavenSession session) {
+        Set<String> known = new HashSet<>();
+        known.add(place("central", "https://repo.maven.apache.org/maven2"));
+        for (Mirror mirror : session.getSettings().getMirrors()) known.add(place(mirror.getId(), mirror.getUrl()));
+        for (Profile profile : session.getSettings().getProfiles()) {
+            for (Repository each : profile.getRepositories()) known.add(place(each.getId(), each.getUrl()));
+        }
+        return known;
+    }
+
+    /** A repository's name, and whom its URL says to ask. */
+    private static String place(String id, String url) {
+        try {
+            URI uri = new URI(url);
+            if (uri.getRawAuthority() != null) return id + " " + uri.getScheme() + "://" + uri.getRawAuthority();
+        } catch (Exception noUrl) {
+            // It is then known by all of its text.
+        }
+        return id + " " + url;
+    }
 
     @Override
     public void afterProjectsRead(MavenSession session) throws MavenExecutionException {

@@ -300,6 +300,22 @@ async fn what_could_run_code_or_read_the_host_is_refused() {
         said,
         "pom.xml: a parent is not supported: its builds could run code"
     );
+    for (expression, properties) in [
+        ("${env.HOME}", ""),
+        ("${settings.localRepository}", ""),
+        ("${user.home}", ""),
+        ("${env<!-- -->.HOME}", ""),
+        ("${env<?x y?>.HOME}", ""),
+        ("<![CDATA[${env]]>.HOME}", ""),
+        ("${a}{env.HOME}", "<a>$</a>"),
+        ("${a}", "<a>${env.HOME}</a>"),
+        ("${a}", "<a>${b}</a><b>${a}</b>"),
+    ] {
+        let more = format!("<properties>{properties}</properties>");
+        let said = fails(&node, "java", &spec(&pom("commons-io", expression, &more))).await;
+        assert!(said.starts_with("pom.xml: "), "{expression}: {said}");
+        assert!(!said.contains("mvn exited"), "{expression}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,7 +359,9 @@ async fn artifacts_of_maven_are_on_the_class_path_and_come_to_the_same_bytes_twi
     // A plugin that cannot be had shows that none is run.
     let build = "<build><plugins><plugin><groupId>no</groupId><artifactId>such</artifactId>\
                  <version>1</version><extensions>true</extensions></plugin></plugins></build>";
-    let manifest = pom("commons-io", "2.11.0", build);
+    let properties = "<properties><of.io>2.${minor}</of.io><minor>11.0</minor>\
+                      <unused>${env.HOME}</unused></properties>";
+    let manifest = pom("commons-io", "${of.io}", &format!("{build}{properties}"));
     let layer = self::build(&one.functions, "java", &manifest).await;
     assert_eq!(layer, self::build(&two.functions, "java", &manifest).await);
     let text = "import java.util.Map;

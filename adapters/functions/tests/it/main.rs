@@ -22,6 +22,7 @@ mod layers;
 mod limits;
 mod lines;
 mod loading;
+mod maven;
 mod network;
 mod packs;
 mod pools;
