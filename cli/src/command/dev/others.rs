@@ -77,9 +77,9 @@ impl<'a> Others<'a> {
                 }
             };
             let line = tokio::select! {
-                biased;
-                line = line => line,
+                biased; // lines that keep coming put no look off
                 () = sleep_until(self.next) => return News::Look,
+                line = line => line,
             };
             match line {
                 Some((run, line)) => return News::Line(run, line),
