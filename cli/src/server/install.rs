@@ -1,6 +1,7 @@
 //! `dispatch install`: keys, credentials, a server configuration, and the client's.
 
 use std::fs;
+use std::path::{self, Path};
 
 use adapter_vault::MasterKeys;
 use anyhow::{Context, Result};
@@ -107,14 +108,20 @@ pub(super) fn client_config(home: &Home, settings: &Settings) -> Result<ClientCo
             .display()
             .to_string(),
         nats_credentials: home.nats_user("client").display().to_string(),
-        packs: settings
-            .worker
-            .packs
-            .as_ref()
-            .map(|folder| folder.display().to_string())
-            .unwrap_or_default(),
+        packs: match &settings.worker.packs {
+            Some(folder) => whole(folder)?,
+            None => String::new(),
+        },
         ..ClientConfig::default()
     })
+}
+
+/// The folder as the server finds it from where it is started: whoever reads the client's
+/// configuration takes a relative one for a neighbour of that file.
+fn whole(folder: &Path) -> Result<String> {
+    let whole = path::absolute(folder)
+        .with_context(|| format!("cannot find the folder {}", folder.display()))?;
+    Ok(whole.display().to_string())
 }
 
 /// A password that needs no quoting anywhere.
@@ -123,4 +130,21 @@ fn draw() -> String {
     (0..DRAWN_CHARS)
         .map(|_| char::from(random.sample(rand::distr::Alphanumeric)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_told_of_packs_wherever_its_configuration_lies() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::open(Some(folder.path().to_owned())).expect("it opens");
+        let mut settings = Settings::default();
+        settings.worker.packs = Some("packs".into());
+        let settings = prepare(&home, Some(&settings)).expect("it installs");
+        let config = client_config(&home, &settings).expect("it is known");
+        let here = std::env::current_dir().expect("there is one");
+        assert_eq!(Path::new(&config.packs), here.join("packs"));
+    }
 }

@@ -132,6 +132,7 @@ fn write_client_config(
     url: &str,
 ) -> Result<()> {
     let before = ClientConfig::read(file)?;
+    let known = client_config(home, settings)?;
     let config = ClientConfig {
         port: ports.rest,
         api_https_port: ports.https,
@@ -139,7 +140,11 @@ fn write_client_config(
         nats_url: url.to_owned(),
         cookie: before.cookie,
         insecure: before.insecure,
-        ..client_config(home, settings)?
+        packs: match known.packs.is_empty() {
+            true => before.packs, // the server has none to tell of
+            false => known.packs,
+        },
+        ..known
     };
     config.write(file)
 }
@@ -183,5 +188,29 @@ async fn submit(client: &Client, key: ResourceKey, spec: Spec) -> Result<()> {
             Ok(())
         }
         Reply::Rejected { rejection, .. } => bail!("{key}: {rejection}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_of_the_client_stay_unless_the_server_has_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::open(Some(folder.path().to_owned())).expect("it opens");
+        let mut settings = prepare(&home, Some(&Settings::default())).expect("it installs");
+        let file = folder.path().join("config.json");
+        let own = ClientConfig {
+            packs: "of-the-client".into(),
+            ..ClientConfig::default()
+        };
+        own.write(&file).expect("it is written");
+        for (server, told) in [(None, "of-the-client"), (Some("/packs"), "/packs")] {
+            settings.worker.packs = server.map(Into::into);
+            write_client_config(&file, &home, &settings, Ports::default(), "nats://x")
+                .expect("it is written");
+            assert_eq!(ClientConfig::read(&file).expect("it is read").packs, told);
+        }
     }
 }
