@@ -1,5 +1,6 @@
 //! What the settings of the node's owner hold of secrets, so that no log of a build repeats it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use adapter_kit::LineSink;
@@ -7,6 +8,10 @@ use engine_model::LogLine;
 
 /// A shorter value would be found in ordinary words.
 const VALUE_BYTES_MIN: usize = 4;
+/// How much is looked at of what a tool is configured by: links may lead to anything.
+const DEPTH_MAX: usize = 4;
+const FILES_MAX: usize = 1000;
+const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What the name of a setting has in it whose value is a secret.
 const NAMES: [&str; 6] = ["auth", "token", "pass", "secret", "credential", "apikey"];
 
@@ -48,6 +53,28 @@ impl Secrets {
                 rest = after;
             }
             self.of_urls(line);
+        }
+    }
+
+    /// Takes note of the configuration files that are there, a folder's too.
+    pub(super) fn files(&mut self, path: &Path) {
+        let mut left = FILES_MAX;
+        self.below(path, DEPTH_MAX, &mut left);
+    }
+
+    fn below(&mut self, path: &Path, depth: usize, left: &mut usize) {
+        let Ok(about) = std::fs::metadata(path) else {
+            return;
+        };
+        if about.is_dir() && depth > 0 {
+            for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+                self.below(&entry.path(), depth - 1, left);
+            }
+        } else if about.is_file() && about.len() <= FILE_BYTES_MAX && *left > 0 {
+            *left -= 1;
+            if let Ok(content) = std::fs::read(path) {
+                self.file(&String::from_utf8_lossy(&content));
+            }
         }
     }
 
@@ -126,6 +153,23 @@ mod tests {
             Secrets::default().hide(said),
             "Looking in https://***@host/simple, http://host/x and ftp://***@h"
         );
+    }
+
+    #[test]
+    fn folders_and_files_of_settings_are_searched_alike() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let below = folder.path().join("conf.d/more");
+        std::fs::create_dir_all(&below).expect("it is ours");
+        std::os::unix::fs::symlink(folder.path(), below.join("loop")).expect("it is ours");
+        std::fs::write(below.join("a"), b"password = f1rst\n\xff\n").expect("it is ours");
+        let file = folder.path().join("pip.conf");
+        std::fs::write(&file, "token: sec0nd").expect("it is ours");
+        let mut secrets = Secrets::default();
+        secrets.files(&file);
+        secrets.files(&folder.path().join("absent"));
+        assert_eq!(secrets.hide("f1rst sec0nd"), "f1rst ***");
+        secrets.files(&folder.path().join("conf.d"));
+        assert_eq!(secrets.hide("f1rst sec0nd"), "*** ***");
     }
 
     #[test]

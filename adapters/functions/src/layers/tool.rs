@@ -115,8 +115,12 @@ impl Room<'_> {
             self.secrets.variable(&name, &value);
         }
         for path in &rule.host_files {
-            if let Ok(text) = std::fs::read_to_string(path) {
-                self.secrets.file(&text);
+            self.secrets.files(Path::new(path));
+        }
+        for (name, value) in environment(rule) {
+            let of_tool = rule.variables.iter().any(|prefix| name.starts_with(prefix));
+            if of_tool && Path::new(&value).is_absolute() {
+                self.secrets.files(Path::new(&value));
             }
         }
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
