@@ -9,11 +9,12 @@ use engine_model::{Actor, Alarm, Cause, Due, EffectId, RunWake, Seq};
 use engine_stream::{Delivery, Error, Log};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::clock::now;
 use crate::fold::Fold;
 use crate::hands::{Context, Hands};
+use crate::pull::{self, RECONNECT};
 use crate::schedules::Schedules;
 
 /// Alarms pulled at once.
@@ -21,9 +22,6 @@ const PULL_MAX: usize = 512;
 
 /// Alarms that are being looked at at once.
 const UNDERWAY_MAX: usize = 4096;
-
-/// Wait after the log was away.
-const RECONNECT: Duration = Duration::from_millis(200);
 
 /// How often an alarm whose effects are slow tells that it is alive.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -39,18 +37,9 @@ pub(crate) async fn work(
     let mut inbox = log.alarms().await?;
     let mut underway = JoinSet::new();
     loop {
-        let pulled = tokio::select! {
-            pulled = inbox.pull(PULL_MAX) => pulled,
-            () = stop.cancelled() => break,
-        };
-        let deliveries = match pulled {
-            Ok(deliveries) => deliveries,
-            Err(Error::Unavailable(reason)) => {
-                warn!(%reason, "timer stream unavailable");
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let pulled = pull::next(inbox.as_mut(), PULL_MAX, "timer stream", &stop).await?;
+        let Some(deliveries) = pulled else {
+            break;
         };
         for delivery in deliveries {
             while underway.len() >= UNDERWAY_MAX {

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use crate::clock::now;
 use crate::ledger::{Ask, Ledger, LedgerError, Pending, Request};
+use crate::pull;
 use crate::sealing::{self, reseal};
 
 /// Commands pulled at once: as many as the ledger decides in one group.
@@ -26,9 +27,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Deliveries of one command before it becomes a dead letter: an hour of trying.
 const DELIVERIES_MAX: u32 = 7200;
 
-/// Wait after the log was away.
-const RECONNECT: Duration = Duration::from_millis(200);
-
 /// Decides commands until `stop`.
 pub(crate) async fn work(
     log: Arc<dyn Log>,
@@ -39,18 +37,9 @@ pub(crate) async fn work(
     let mut inbox = log.commands().await?;
     let mut undecided = JoinSet::new();
     loop {
-        let pulled = tokio::select! {
-            pulled = inbox.pull(PULL_MAX) => pulled,
-            () = stop.cancelled() => break,
-        };
-        let deliveries = match pulled {
-            Ok(deliveries) => deliveries,
-            Err(Error::Unavailable(reason)) => {
-                warn!(%reason, "command stream unavailable");
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let pulled = pull::next(inbox.as_mut(), PULL_MAX, "command stream", &stop).await?;
+        let Some(deliveries) = pulled else {
+            break;
         };
         for delivery in deliveries {
             while undecided.len() >= UNDECIDED_MAX {

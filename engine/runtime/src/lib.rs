@@ -20,6 +20,7 @@ mod hold;
 mod ledger;
 mod node;
 mod polls;
+mod pull;
 mod reactor;
 mod runs;
 mod schedules;

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::fold::Fold;
 use crate::hands::{Context, Hands};
+use crate::pull;
 
 /// Commits pulled at once.
 const PULL_MAX: usize = 512;
@@ -27,9 +28,6 @@ const UNDERWAY_MAX: usize = 4096;
 /// How often a delivery whose effects are slow tells that it is alive. The consumer's
 /// acknowledgement wait is several times longer.
 const ALIVE: Duration = Duration::from_secs(5);
-
-/// Wait after the log was away.
-const RECONNECT: Duration = Duration::from_millis(200);
 
 /// Reacts to commits until `stop`.
 pub(crate) async fn work(
@@ -42,18 +40,9 @@ pub(crate) async fn work(
     let mut inbox = log.reactions(role).await?;
     let mut underway = JoinSet::new();
     loop {
-        let pulled = tokio::select! {
-            pulled = inbox.pull(PULL_MAX) => pulled,
-            () = stop.cancelled() => break,
-        };
-        let deliveries = match pulled {
-            Ok(deliveries) => deliveries,
-            Err(Error::Unavailable(reason)) => {
-                warn!(role = role.as_str(), %reason, "event stream unavailable");
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let pulled = pull::next(inbox.as_mut(), PULL_MAX, "event stream", &stop).await?;
+        let Some(deliveries) = pulled else {
+            break;
         };
         for delivery in deliveries {
             while underway.len() >= UNDERWAY_MAX {

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::clock::now;
 use crate::fold::Fold;
+use crate::pull;
 use crate::runs::call::light;
 use crate::runs::conduct::{Ended, Taken, conduct};
 use crate::runs::intake::Place;
@@ -56,9 +57,6 @@ const ALIVE: Duration = Duration::from_secs(5);
 /// Wait before a run that met a fault of our own comes again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Wait after the log was away.
-const RECONNECT: Duration = Duration::from_millis(200);
-
 /// What a run needs of its node.
 pub(crate) struct Bench {
     pub(crate) log: Arc<dyn Log>,
@@ -97,18 +95,9 @@ pub(crate) async fn work(bench: Arc<Bench>, stop: CancellationToken) -> Result<(
             underway.join_next().await;
         }
         let room = underway_max - underway.len();
-        let pulled = tokio::select! {
-            pulled = inbox.pull(room) => pulled,
-            () = stop.cancelled() => break,
-        };
-        let deliveries = match pulled {
-            Ok(deliveries) => deliveries,
-            Err(Error::Unavailable(reason)) => {
-                warn!(%reason, "run stream unavailable");
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let pulled = pull::next(inbox.as_mut(), room, "run stream", &stop).await?;
+        let Some(deliveries) = pulled else {
+            break;
         };
         let over = begin(&bench, deliveries, &mut underway).await;
         put_aside(&bench, over, &mut underway).await;

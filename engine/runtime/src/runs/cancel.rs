@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::call::failed;
-use super::{AGAIN, Bench, RECONNECT, answer, append, refuse};
+use super::{AGAIN, Bench, answer, append, refuse};
 use crate::clock::now;
+use crate::pull::{self, RECONNECT};
 
 /// Requests to end runs that are decided at once. Each is a few messages, and needs no worker.
 const UNDERWAY_MAX: usize = 64;
@@ -103,18 +104,9 @@ pub(crate) async fn work(bench: Arc<Bench>, stop: CancellationToken) -> Result<(
             underway.join_next().await;
         }
         let room = UNDERWAY_MAX - underway.len();
-        let pulled = tokio::select! {
-            pulled = inbox.pull(room) => pulled,
-            () = stop.cancelled() => break,
-        };
-        let deliveries = match pulled {
-            Ok(deliveries) => deliveries,
-            Err(Error::Unavailable(reason)) => {
-                warn!(%reason, "run stream unavailable");
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-            Err(error) => return Err(error),
+        let pulled = pull::next(inbox.as_mut(), room, "run stream", &stop).await?;
+        let Some(deliveries) = pulled else {
+            break;
         };
         for delivery in deliveries {
             let bench = bench.clone();

@@ -16,8 +16,9 @@ use tracing::{debug, warn};
 
 use super::intake::{Key, Place};
 use super::lanes::Lanes;
-use super::{AGAIN, Begun, Bench, RECONNECT, Room, carry};
+use super::{AGAIN, Begun, Bench, Room, carry};
 use crate::clock::now;
+use crate::pull::RECONNECT;
 
 /// Pause between two looks at what the stream holds.
 const PAUSE: Duration = Duration::from_secs(5);
