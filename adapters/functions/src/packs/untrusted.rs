@@ -46,8 +46,11 @@ pub(crate) fn folder_below(folder: &Path, below: &str) -> Option<bool> {
     Some(true)
 }
 
+/// What each file takes at least, empty ones too: a file system has room for so many only.
+const FILE_BYTES: u64 = 4096;
+
 /// How many bytes a folder takes, with all below it; links are not followed, and what its maker has
-/// forbidden to look into counts as nothing.
+/// forbidden to look into counts as one file.
 pub(crate) fn size(folder: &Path) -> u64 {
     let mut folders = vec![folder.to_owned()];
     let mut bytes = 0;
@@ -59,7 +62,7 @@ pub(crate) fn size(folder: &Path) -> u64 {
             if metadata.is_dir() {
                 folders.push(entry.path());
             }
-            bytes += metadata.len().max(metadata.blocks() * 512);
+            bytes += metadata.len().max(metadata.blocks() * 512).max(FILE_BYTES);
         }
     }
     bytes
@@ -118,6 +121,10 @@ mod tests {
         symlink("/usr", folder.path().join("link")).expect("links");
         let after = size(folder.path());
         assert!((100_000..200_000).contains(&(after - before)), "{after}");
+        for number in 0..10 {
+            fs::write(deep.join(format!("empty-{number}")), "").expect("writes");
+        }
+        assert!(size(folder.path()) >= after + 10 * FILE_BYTES);
     }
 
     #[test]
