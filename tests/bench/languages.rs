@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_functions::{
-    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Scale,
-    Source,
+    Call, Config, Functions, Isolation, Language, LauncherConfig, NetworkPolicy, Revision, Source,
 };
 use adapter_kit::MemoryBlobs;
 use anyhow::{Context as _, Result, ensure};
@@ -251,37 +250,21 @@ async fn answer(functions: &Functions, id: &str) -> Result<Duration> {
 
 pub(crate) fn call(input: Value) -> Call {
     Call {
-        services: Vec::new(),
-        run_id: String::new(),
-        context: json!({}),
-        input,
-        deadline: None,
-        cancel: tokio_util::sync::CancellationToken::new(),
         patient: true,
-        lines: None,
+        ..Call::new("", input)
     }
 }
 
 /// A revision of a sample; its id begins with the language.
 pub(crate) fn revision(sample: &Sample, id: &str) -> Result<Revision> {
+    let language = Language::parse(sample.language).context("it has a pack")?;
+    let source = Source::File {
+        name: sample.file.into(),
+        text: sample.text.into(),
+    };
+    let id = format!("{}-{id}", sample.language);
     Ok(Revision {
-        id: format!("{}-{id}", sample.language),
-        root: None,
-        language: Language::parse(sample.language).context("it has a pack")?,
-        layer: None,
-        source: Source::File {
-            name: sample.file.into(),
-            text: sample.text.into(),
-        },
-        handler: String::new(),
-        schema_in: None,
-        schema_out: None,
-        timeout_ms: 0,
-        limits: None,
-        output_bytes: None,
-        scale: Scale::default(),
-        isolation: Isolation::Shared,
         network: NetworkPolicy::None,
-        endpoints: Vec::new(),
+        ..Revision::new(id, language, source)
     })
 }

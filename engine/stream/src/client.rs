@@ -12,7 +12,7 @@ use std::time::Duration;
 use adapter_kit::{
     BlobError, Blobs as _, ClientError, Commands, Digest, Queries, RunTicket, Runs, Submission,
 };
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine_model::{
@@ -101,14 +101,7 @@ impl Client {
         let tail = subject::event(key);
         let tail = tail.trim_start_matches("dispatch.evt.");
         let subject = format!("{COMMITTED_PREFIX}.{tail}");
-        let messages = self
-            .link
-            .client
-            .subscribe(subject)
-            .await
-            .map_err(unreachable)?;
-        // From when this returns on, nothing is missed.
-        self.link.round_trip().await.map_err(unreachable)?;
+        let messages = self.subscribe(subject).await?;
         Ok(messages
             .filter_map(|message| async move { committed(&message) })
             .boxed())
@@ -130,14 +123,7 @@ impl Client {
             Some(run) => subject::logs(org, function, run),
             None => subject::logs_of(org, function),
         };
-        let messages = self
-            .link
-            .client
-            .subscribe(subject)
-            .await
-            .map_err(unreachable)?;
-        // From when this returns on, nothing is missed.
-        self.link.round_trip().await.map_err(unreachable)?;
+        let messages = self.subscribe(subject).await?;
         let line = |message: Message| async move {
             let (_, _, run) = subject::parse_run(&message.subject)?;
             Some((run, serde_json::from_slice(&message.payload).ok()?))
@@ -156,16 +142,17 @@ impl Client {
         image: &Name,
     ) -> Result<BoxStream<'static, LogLine>, ClientError> {
         let subject = subject::build_log(org, image);
-        let messages = self
-            .link
-            .client
-            .subscribe(subject)
-            .await
-            .map_err(unreachable)?;
-        // From when this returns on, nothing is missed.
-        self.link.round_trip().await.map_err(unreachable)?;
+        let messages = self.subscribe(subject).await?;
         let line = |message: Message| async move { serde_json::from_slice(&message.payload).ok() };
         Ok(messages.filter_map(line).boxed())
+    }
+
+    /// Hears what is told on a subject; from when this returns on, nothing is missed.
+    async fn subscribe(&self, subject: String) -> Result<Subscriber, ClientError> {
+        let messages = self.link.client.subscribe(subject).await;
+        let messages = messages.map_err(unreachable)?;
+        self.link.round_trip().await.map_err(unreachable)?;
+        Ok(messages)
     }
 
     /// Publishes a request durably. `Ok(true)` when the server had it already.
