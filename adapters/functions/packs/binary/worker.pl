@@ -23,6 +23,9 @@ fcntl($channel, 2, 1);             # F_SETFD, FD_CLOEXEC
 pipe(my $bell, my $rope) or die "no pipe: $!";
 $_->blocking(0) for $bell, $rope;
 my $REPLY_BYTES_MAX = 6 << 20;     # the node takes no longer one
+# Seconds after which a program is looked after although nothing rang: Perl hears a signal that comes
+# just before it begins to wait only when it has waited.
+my $LOOK = 0.05;
 
 sub send_line {
     my $text = $_[0] . "\n";
@@ -229,11 +232,9 @@ sub run {
         vec($reads, fileno $bell, 1) = 1;
         vec($reads, fileno $mine, 1) = 1 if $open;
         vec($writes, fileno $mine, 1) = 1 if $open && length $request;
-        next if select($reads, $writes, undef, undef) < 0;    # the bell's own signal
-        if (vec($reads, fileno $bell, 1)) {
-            sysread $bell, my $rung, 65536;
-            $status = $? if waitpid($child, 1) == $child;     # WNOHANG
-        }
+        next if select($reads, $writes, undef, $LOOK) < 0;    # the bell's own signal
+        sysread $bell, my $rung, 65536 if vec($reads, fileno $bell, 1);
+        $status = $? if waitpid($child, 1) == $child;         # WNOHANG
         if ($open && length $request && vec($writes, fileno $mine, 1)) {
             my $sent = syswrite $mine, $request;
             $request = defined $sent ? substr($request, $sent) : $!{EAGAIN} || $!{EINTR} ? $request : '';

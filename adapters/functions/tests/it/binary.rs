@@ -1,8 +1,12 @@
 //! Executables: started for each call, or once for all of them.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use adapter_functions::{ErrorType, Revision, Source};
 use serde_json::{Value, json};
@@ -297,4 +301,63 @@ async fn the_address_space_of_an_executable_stands_in_for_its_memory() {
     // Where the memory itself is bounded, that is all there is to it.
     let expected = if bounded { "unlimited" } else { bound.as_str() };
     assert_eq!(kilobytes, json!(expected));
+}
+
+/// Waits before it selects, so that whatever was about to happen has happened.
+const LATE_SELECT: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/select.h>
+#include <unistd.h>
+int select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *t) {
+    int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *) = dlsym(RTLD_NEXT, "select");
+    usleep(200000);
+    return real(n, r, w, e, t);
+}
+"#;
+
+#[test]
+fn a_program_that_ends_just_before_it_is_waited_for_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("late.c"), LATE_SELECT).expect("writes");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([at("late.so"), at("late.c")])
+        .status();
+    assert!(built.expect("there is a C compiler").success());
+    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("packs/binary/worker.pl");
+    let own = at("function");
+    let worker = std::fs::read_to_string(worker)
+        .expect("it is there")
+        .replace("'/tmp/function'", &format!("'{}'", own.display()));
+    std::fs::write(at("worker.pl"), worker).expect("writes");
+
+    let (ours, theirs) = UnixStream::pair().expect("a socket");
+    let mut process = Command::new("sh")
+        .args(["-c", r#"LD_PRELOAD="$1" exec perl "$0" 3<&0"#])
+        .args([at("worker.pl"), at("late.so")])
+        .stdin(OwnedFd::from(theirs))
+        .spawn()
+        .expect("there is Perl");
+    ours.set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("sets");
+    let mut lines = BufReader::new(ours.try_clone().expect("clones")).lines();
+    let mut line = || -> Value {
+        let line = lines.next().expect("it is alive").expect("it answers");
+        serde_json::from_str(&line).expect("it is JSON")
+    };
+    let say = |order: Value| (&ours).write_all(format!("{order}\n").as_bytes());
+    assert_eq!(line()["ready"], 1);
+    // Its reply is there before the first wait, and its end comes just before the second.
+    let program = "#!/bin/sh\necho '{\"payload\":1}' >&3\nexec 3>&-\nsleep 0.3\n";
+    say(json!({"init": {"files": [["main.sh", program, false]], "handler": "./main.sh"}}))
+        .expect("writes");
+    assert_eq!(line(), json!({"ready": 1}));
+    for call in 1..3 {
+        say(json!({"call": call, "context": {}, "payload": null})).expect("writes");
+        assert_eq!(line(), json!({"ok": call, "payload": 1}));
+    }
+    ours.shutdown(Shutdown::Both).expect("closes");
+    process.wait().expect("it ends");
 }

@@ -30,6 +30,8 @@ pub(crate) fn node_with(change: impl FnOnce(&mut Config)) -> Node {
     let blobs = Arc::new(MemoryBlobs::default());
     let state = tempfile::tempdir().expect("a state directory");
     let mut config = Config::new(state.path(), launcher(), Arc::clone(&blobs) as _);
+    // A call that hangs is to fail with its reason, and not with the patience of the test runner.
+    config.pools.call_max = Duration::from_secs(60);
     change(&mut config);
     let functions = Functions::start(config).expect("functions start");
     Node {
