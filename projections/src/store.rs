@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
@@ -16,6 +17,11 @@ const ASIDE_MAX: u32 = 100;
 
 /// Bytes of page cache. The views are looked up by key, and the followers keep what they fold.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long whoever had the database open may take to let go of it: sled's own threads do so a moment
+/// after its last user did.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which stream a tree folds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +71,16 @@ impl Store {
         };
         let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
         // Some damage makes the database panic instead of saying so.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .unwrap_or_else(|_| Err(sled::Error::Corruption { at: None, bt: () }));
+        let open = || {
+            catch_unwind(AssertUnwindSafe(|| config.open()))
+                .unwrap_or_else(|_| Err(sled::Error::Corruption { at: None, bt: () }))
+        };
+        let deadline = Instant::now() + LET_GO_MAX;
+        let mut opened = open();
+        while opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+            opened = open();
+        }
         let store = Self {
             db: opened.map_err(failed)?,
         };
@@ -123,6 +137,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether somebody has the database open: sled tells it in words only.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(reason) if reason.to_string().contains("could not acquire lock"))
 }
 
 fn name(stream: Stream, generation: u64) -> String {

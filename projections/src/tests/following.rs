@@ -553,3 +553,16 @@ async fn a_lost_log_is_read_again_from_where_the_view_stands() {
     assert!(LOST.load(Ordering::Relaxed) > 3);
     assert_eq!(dump(&tree), House::of(&story()).dump());
 }
+
+#[test]
+fn a_database_that_is_let_go_of_a_moment_later_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("views");
+    let first = Views::open(&path).unwrap();
+    let last_user = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(first);
+    });
+    Views::open(&path).expect("it is free soon");
+    last_user.join().unwrap();
+}
