@@ -46,11 +46,12 @@ fn run() -> io::Result<()> {
         return Err(io::Error::other("started in a process that has threads"));
     }
     let control = sys::dup_above(sys::inherited(0)?, 10)?;
-    // Descriptors 0 and 3 stay taken, so that none of a request's has a number which the sandbox
+    // Descriptors 0, 3 and 4 stay taken, so that none of a request's has a number which the sandbox
     // gives a meaning.
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::dup_to(&null, 0)?;
     sys::dup_to(&null, 3)?;
+    sys::dup_to(&null, 4)?;
     sys::default_signal_actions();
     // A terminal's or a service manager's signals are the engine's business: it drains, then closes
     // the socket.
@@ -118,7 +119,8 @@ impl Helper {
     }
 
     /// Carries out one request; what goes wrong is told to the one who asked.
-    fn answer(&mut self, request: &[u8], fds: Vec<OwnedFd>) {
+    fn answer(&mut self, request: &[u8], mut fds: Vec<OwnedFd>) {
+        let queue = (fds.len() > REQUEST_FDS).then(|| fds.pop()).flatten();
         let Ok(fds) = <[OwnedFd; REQUEST_FDS]>::try_from(fds) else {
             return;
         };
@@ -129,6 +131,7 @@ impl Helper {
             .and_then(|spec| {
                 let stdio = inside::Stdio {
                     channel,
+                    queue,
                     stdout,
                     stderr,
                 };

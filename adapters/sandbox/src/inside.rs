@@ -43,6 +43,7 @@ pub(crate) struct Plan<'a> {
 /// The program's descriptors, besides `/dev/null`.
 pub(crate) struct Stdio {
     pub(crate) channel: OwnedFd,
+    pub(crate) queue: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
@@ -90,21 +91,23 @@ fn set_up(plan: &Plan<'_>) -> Result<Infallible, Failure> {
     init::run(plan)
 }
 
-/// Closes what the clone has of the helper's other business. The first four stay open, as nothing
+/// Closes what the clone has of the helper's other business. The first four or five stay open, as nothing
 /// that is opened on the way may take the numbers which the program is to find.
 fn keep_own_descriptors(plan: &Plan<'_>) -> std::io::Result<()> {
     let Stdio {
         channel,
+        queue,
         stdout,
         stderr,
     } = &plan.stdio;
     let own = [channel, stdout, stderr, plan.status, &plan.sync];
     let mut kept: Vec<_> = own
         .into_iter()
+        .chain(queue)
         .chain(&plan.trees)
         .map(AsRawFd::as_raw_fd)
         .chain(plan.groups.iter().map(AsRawFd::as_raw_fd))
-        .chain(0..=3)
+        .chain(0..=3 + i32::from(queue.is_some()))
         .collect();
     sys::close_all_but(&mut kept)
 }

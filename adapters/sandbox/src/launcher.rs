@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::process::{Process, Sandboxed};
 use crate::spec::Bindings;
 use crate::wire::{self, Hello, PACKET_BYTES_MAX, Status};
-use crate::{Capabilities, Error, Network, Spec, sys};
+use crate::{Capabilities, Error, Network, Queue, Spec, sys};
 
 /// The helper probes the machine first; on a loaded machine that takes tens of milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,13 +126,16 @@ impl Launcher {
         let ((stdout, stdout_inside), (stderr, stderr_inside)) = (pipe()?, pipe()?);
         let (status, status_inside) = wire::pair().map_err(Error::io("make a status socket"))?;
         let (report, report_inside) = wire::pair().map_err(Error::io("make an exit socket"))?;
-        let fds = [
+        let queue = spec.queue.then(Queue::new).transpose();
+        let queue = queue.map_err(Error::io("make a queue"))?;
+        let mut fds = vec![
             channel_inside.as_fd(),
             stdout_inside.as_fd(),
             stderr_inside.as_fd(),
             status_inside.as_fd(),
             report_inside.as_fd(),
         ];
+        fds.extend(queue.iter().map(Queue::inside));
         wire::send_bytes(&self.shared.control, &request, &fds).map_err(gone)?;
         drop((
             channel_inside,
@@ -153,6 +156,7 @@ impl Launcher {
         };
         Ok(Sandboxed {
             channel,
+            queue,
             stdout: stdout.into(),
             stderr: stderr.into(),
             listeners,

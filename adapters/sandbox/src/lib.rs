@@ -21,6 +21,7 @@ mod helper;
 mod inside;
 mod launcher;
 mod process;
+mod queue;
 mod seccomp;
 mod spec;
 mod sys;
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use helper::launcher_main;
 pub use launcher::{Launcher, LauncherConfig};
 pub use process::{Exit, Process, Sandboxed};
+pub use queue::Queue;
 
 pub use spec::{Access, Endpoint, Limits, Mount, Network, Spec};
 pub use sys::readable;

@@ -8,13 +8,15 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Ended;
-use crate::{Endpoint, Error, sys, wire};
+use crate::{Endpoint, Error, Queue, sys, wire};
 
 /// A running sandbox. Dropping its `process` kills it.
 #[derive(Debug)]
 pub struct Sandboxed {
     /// The engine's end of a socket pair; the program has the other as descriptor 3.
     pub channel: UnixStream,
+    /// For a spec with a queue: the program has the other end as descriptor 4.
+    pub queue: Option<Queue>,
     /// What the program writes to descriptor 1.
     pub stdout: OwnedFd,
     /// What the program writes to descriptor 2.

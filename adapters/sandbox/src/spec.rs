@@ -40,6 +40,9 @@ pub struct Spec {
     /// Whether it steps back behind all others who want a processor.
     #[serde(default)]
     pub background: bool,
+    /// Whether the program has a [`Queue`](crate::Queue) as descriptor 4.
+    #[serde(default)]
+    pub queue: bool,
 }
 
 /// A directory or file of the host, shown inside.
@@ -127,6 +130,7 @@ impl Spec {
             limits: Limits::default(),
             hostname: "sandbox".to_owned(),
             background: false,
+            queue: false,
         }
     }
 

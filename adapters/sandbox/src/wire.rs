@@ -17,7 +17,7 @@ pub(crate) const PACKET_BYTES_MAX: usize = 128 << 10;
 /// The most descriptors in one packet; the kernel's own limit is 253.
 const FDS_MAX: usize = 96;
 
-/// The descriptors of a request, in the order in which they travel.
+/// The descriptors of a request, in the order in which they travel; a queue's comes behind them.
 pub(crate) const REQUEST_FDS: usize = 5;
 
 /// What the helper says once, when it has found out what the machine allows.

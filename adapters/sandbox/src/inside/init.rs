@@ -70,11 +70,15 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, Failure> {
         .step_with(|| format!("run the program {}", spec.program.display()))
 }
 
-/// Gives the program its four descriptors; all others are closed by exec.
+/// Gives the program its four or five descriptors; all others are closed by exec.
 fn connect(stdio: &Stdio) -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::dup_to(&null, 0)?;
     sys::dup_to(&stdio.stdout, 1)?;
     sys::dup_to(&stdio.stderr, 2)?;
-    sys::dup_to(&stdio.channel, 3)
+    sys::dup_to(&stdio.channel, 3)?;
+    match &stdio.queue {
+        Some(queue) => sys::dup_to(queue, 4),
+        None => Ok(()),
+    }
 }

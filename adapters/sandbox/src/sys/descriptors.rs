@@ -96,6 +96,33 @@ pub(crate) fn netlink_socket() -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes whoever reads or writes this file learn at once that he would have to wait.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let raw = fd.as_fd().as_raw_fd();
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(raw, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
+/// Sends one packet, without waiting for room.
+pub(crate) fn send_now(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
+    let raw = socket.as_fd().as_raw_fd();
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: pointer and length are those of `packet`.
+    match unsafe { libc::send(raw, packet.as_ptr().cast(), packet.len(), flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a packet out of a socket that is not empty; whether there was one.
+pub(crate) fn discard_packet(socket: impl AsFd) -> bool {
+    let raw = socket.as_fd().as_raw_fd();
+    let mut byte = 0_u8;
+    // SAFETY: `byte` has room for the one byte that is asked for.
+    let got = unsafe { libc::recv(raw, (&raw mut byte).cast(), 1, libc::MSG_DONTWAIT) };
+    got > 0
+}
+
 /// Ends a connection in both directions.
 pub(crate) fn shut_down(socket: impl AsFd) -> io::Result<()> {
     // SAFETY: no memory is passed.

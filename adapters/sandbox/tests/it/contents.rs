@@ -123,6 +123,40 @@ channel.sendall(data[::-1])
 }
 
 #[test]
+fn descriptor_4_is_a_queue_that_outlives_its_program() {
+    let script = "
+import os
+print(sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1], flush=True)
+while True:
+    try:
+        print(os.read(4, 65536), flush=True)
+        break
+    except BlockingIOError:
+        pass
+os.read(3, 1)
+os.abort()
+";
+    let mut spec = python(script);
+    spec.queue = true;
+    let mut sandboxed = launcher().spawn(&spec).unwrap();
+    let queue = sandboxed.queue.take().expect("it was asked for");
+    assert!(queue.put(b"one").unwrap());
+    let mut first = [0; 64];
+    // The first line, then what it took.
+    let mut printed = String::new();
+    let mut stdout = std::fs::File::from(sandboxed.stdout.try_clone().unwrap());
+    while !printed.contains("one") {
+        let count = stdout.read(&mut first).unwrap();
+        printed += std::str::from_utf8(&first[..count]).unwrap();
+    }
+    assert_eq!(printed, "[0, 1, 2, 3, 4]\nb'one'\n");
+    assert!(queue.put(b"two").unwrap() && queue.put(b"three").unwrap());
+    sandboxed.channel.write_all(b"x").unwrap();
+    assert_eq!(finish(sandboxed).exit.signal, Some(6));
+    assert_eq!(queue.take_back(), 2);
+}
+
+#[test]
 fn no_descriptor_of_the_host_is_inherited() {
     // The helper itself is started with one that is not closed on exec, as a careless engine would.
     let program = launcher_program().to_str().unwrap().to_owned();

@@ -55,6 +55,7 @@ pub(crate) struct Output {
 pub(crate) fn finish(sandboxed: Sandboxed) -> Output {
     let Sandboxed {
         channel,
+        queue,
         stdout,
         stderr,
         listeners,
@@ -67,7 +68,7 @@ pub(crate) fn finish(sandboxed: Sandboxed) -> Output {
     };
     let (stdout, stderr) = (read(stdout), read(stderr));
     let exit = process.wait().unwrap();
-    drop((channel, listeners));
+    drop((channel, queue, listeners));
     Output {
         stdout,
         stderr,
