@@ -56,6 +56,7 @@ impl Blueprint {
         spec.env.extend(manifest.worker.environment.iter().cloned());
         spec.root = base.root.as_ref().map(|root| root.path.clone());
         spec.cwd = PathBuf::from("/tmp");
+        spec.queue = manifest.worker.queue;
         spec.hostname = "function".to_owned();
         spec.network = network;
         spec.limits = limits;

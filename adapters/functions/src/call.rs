@@ -2,6 +2,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod carried;
+pub(crate) mod exchange;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod trace;

@@ -348,6 +348,7 @@ impl Runner for Workers {
             // The revision knows the function's own timeout.
             deadline: None,
             patient: !call.blocking,
+            ahead: !call.on_record,
             lines: call.lines,
             cancel: call.cancel,
         };

@@ -1,6 +1,8 @@
 //! Workers and their pools: from a sandbox that starts to one that waits for a call.
 
+pub(crate) mod ahead;
 pub(crate) mod budget;
+pub(crate) mod desk;
 pub(crate) mod floor;
 pub(crate) mod frame;
 pub(crate) mod live;

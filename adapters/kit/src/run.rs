@@ -27,6 +27,9 @@ pub struct RunCall {
     /// Whether somebody waits for the answer, who would rather hear soon that too many wait
     /// already. Otherwise the call waits its turn however long the queue is.
     pub blocking: bool,
+    /// Whether what it prints is kept. When it is not, its order may lie before a worker that is still
+    /// busy with another call.
+    pub on_record: bool,
     /// Whether the result is to say how long each stage took.
     pub timings: bool,
     /// Who is told what the function prints while it runs.

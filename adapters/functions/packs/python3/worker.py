@@ -2,7 +2,7 @@
 
 It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
 
-    worker  {"ready": 1, "version": "3.11.2"}          once, when it may be given a function
+    worker  {"ready": 1, "version": "3.11.2", "queue": 1}   once, when it may be given a function
     engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "...",
              "code": "..."}}
     worker  {"ready": 1, "code": "..."} | {"fail": "one reason"}
@@ -11,6 +11,8 @@ It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
 
 `code` is the handler's module compiled, in hexadecimal: the first worker of a function says it,
 and the next ones are spared the work.
+
+With "queue", calls may also come as packets on descriptor 4, more than one at a time.
 
 What the function prints goes to descriptors 1 and 2, which are only ever logs. Start-up time is
 mostly imports, so this file uses built-in modules and the C half of json; the rest is imported
@@ -24,6 +26,9 @@ import _io
 import _json
 
 CHANNEL = 3
+# Calls ahead of time, one a packet, none longer than this.
+QUEUE = 4
+PACKET_BYTES_MAX = 65536
 # Out of the way of code that closes or reuses small descriptors; never inherited by a child.
 HIGH = 200
 # Where functions are written: the engine says the same in every order.
@@ -32,16 +37,17 @@ FUNCTION = "/tmp/function"
 BINDINGS = "/tmp/bindings"
 
 
-def take_channel():
+def move(descriptor, high):
     try:
-        posix.dup2(CHANNEL, HIGH, False)
+        posix.dup2(descriptor, high, False)
     except OSError:  # the limit on open files is lower than that
-        return CHANNEL
-    posix.close(CHANNEL)
-    return HIGH
+        return descriptor
+    posix.close(descriptor)
+    return high
 
 
-channel = take_channel()
+channel = move(CHANNEL, HIGH)
+queue = move(QUEUE, HIGH + 1)
 me = posix.getpid()
 reader = _io.open(channel, "rb", 65536, closefd=False)
 
@@ -68,19 +74,36 @@ def make_encoder():
     )
 
 
-def make_wait():
-    """Waits for an order. A reader that sleeps in the socket itself is also woken when the engine
-    takes its last answer out of it, for nothing."""
+def make_take():
+    """What takes the next order: a line of the channel or a packet of the queue; nothing at the end.
+
+    A reader that sleeps in the socket itself is also woken when the engine takes its last answer out
+    of it, for nothing; and it could not wait for the queue as well."""
     if "select" not in sys.builtin_module_names:  # loading it would cost more than it spares
-        return lambda: None
+        return reader.readline
     import select
 
     poller = select.poll()
     poller.register(channel, select.POLLIN)
-    return poller.poll
+    poller.register(queue, select.POLLIN)
+    read, poll = posix.read, poller.poll
+
+    def take():
+        while True:
+            try:
+                order = read(queue, PACKET_BYTES_MAX)
+                if order:
+                    return order
+            except BlockingIOError:
+                pass
+            for ready, _ in poll():
+                if ready == channel:
+                    return reader.readline()
+
+    return take
 
 
-wait = make_wait()
+take = make_take()
 scan = _json.make_scanner(Decoding)
 encode = make_encoder()
 handler = None
@@ -497,10 +520,10 @@ def main():
     sys.dont_write_bytecode = True
     sys.argv = ["function"]
     touch()
-    send('{"ready":1,"version":"%d.%d.%d"}\n' % sys.version_info[:3])
+    queued = ',"queue":1' if take.__name__ == "take" else ""
+    send('{"ready":1,"version":"%d.%d.%d"%s}\n' % (*sys.version_info[:3], queued))
     while True:
-        wait()
-        line = reader.readline()
+        line = take()
         if not line:
             return
         order = scan(line.decode(), 0)[0]

@@ -24,29 +24,26 @@ use std::time::{Duration, SystemTime};
 
 use adapter_kit::{LineSink, ServiceFacts};
 use chrono::{DateTime, SecondsFormat, Utc};
-use engine_model::spec::Isolation;
-use engine_model::{LogStream, RunTimings};
+use engine_model::RunTimings;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::bindings::Bindings;
 use crate::call::carried::Carried;
-use crate::call::trace;
+use crate::call::exchange::{Exchange, Exchanged, Hold};
 use crate::error::RunError;
 use crate::revision::Prepared;
 use crate::workers::floor::Floor;
-use crate::workers::frame::{self, Reply};
-use crate::workers::live::Live;
-use crate::workers::logs::{Capture, Logs};
-use crate::workers::pool::{Lease, NoWorker, Pool};
-use crate::workers::worker::{Broken, Captured, Conduct};
+use crate::workers::frame;
+use crate::workers::logs::Logs;
+use crate::workers::pool::{NoWorker, Pool};
 
 /// What is said of a call that someone asked to end.
 pub(crate) const CANCELLED: &str = "the run was cancelled";
 
-/// Workers that die before they took the order are replaced so many times for one call.
-const DELIVERIES_MAX: usize = 3;
+/// A call is given to so many workers at most that do not begin it, most of which were dead.
+const DELIVERIES_MAX: usize = 4;
 
 /// A call of a function. `Debug` shows only the run's id: the rest may hold secrets.
 #[derive(Clone)]
@@ -64,6 +61,9 @@ pub struct Call {
     pub deadline: Option<std::time::Instant>,
     /// Whether it waits its turn however many calls wait already.
     pub patient: bool,
+    /// Whether its order may lie before a worker that is still busy with another call, where calls are
+    /// short. Two calls that print at the same time may then be told under each other's name.
+    pub ahead: bool,
     /// Who is told what it prints while it runs.
     pub lines: Option<Arc<dyn LineSink>>,
     /// Cancelled when the call is to end: its worker is killed with all that it started.
@@ -81,6 +81,7 @@ impl Call {
             input,
             deadline: None,
             patient: false,
+            ahead: false,
             lines: None,
             cancel: CancellationToken::new(),
         }
@@ -154,51 +155,43 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
         &call.context["serviceBindings"],
         &call.services,
     ));
+    let sets_deadline = complete(&mut call.context, &pool.revision);
     for _ in 0..DELIVERIES_MAX {
-        let asked = Instant::now();
-        let lease = tokio::select! {
-            lease = pool.lease(wait_end, call.patient) => lease,
-            () = call.cancel.cancelled() => {
-                return Completion::refused(RunError::system(CANCELLED));
-            }
+        let hold = match hold(
+            pool,
+            &mut call,
+            &bindings,
+            wait_end,
+            &mut timings,
+            |context| {
+                let now = Instant::now();
+                let end = until.map_or(now + timeout, |until| until.min(now + timeout));
+                if sets_deadline {
+                    set_deadline(context, end);
+                }
+                now < end
+            },
+        )
+        .await
+        {
+            Ok(hold) => hold,
+            Err(refused) => return *refused,
         };
-        let mut lease = match lease {
-            Ok(lease) => lease,
-            Err(none) => {
-                let busy = matches!(none, NoWorker::Crowded(_));
-                return Completion {
-                    busy,
-                    ..Completion::refused(explain(none))
-                };
-            }
-        };
-        let waited = asked.elapsed();
-        // Only the call that waited while its worker was started had to wait for that.
-        let hired = lease.worker().hired.take().unwrap_or_default();
-        timings.start_us += us(hired.min(waited));
-        timings.queue_us += us(waited.saturating_sub(hired));
-        let end = Instant::now() + timeout;
-        let end = until.map_or(end, |until| until.min(end));
-        if end <= Instant::now() {
-            return Completion::refused(explain(NoWorker::Deadline));
-        }
-        complete(&mut call.context, &pool.revision, end);
-        let (context, input) = (
-            std::mem::take(&mut call.context),
-            std::mem::take(&mut call.input),
-        );
         let exchange = Exchange {
             pool: Arc::clone(pool),
-            lease,
-            context,
+            context: std::mem::take(&mut call.context),
             bindings: Arc::clone(&bindings),
-            input,
-            end,
+            input: std::mem::take(&mut call.input),
+            timeout,
+            until,
+            ahead: call.ahead,
+            cancel: call.cancel.clone(),
             lines: call.lines.clone(),
             timings,
-            cancel: call.cancel.clone(),
         };
-        let performed = exchange.perform();
+        // What comes back from a desk has waited already.
+        call.ahead &= matches!(hold, Hold::Worker(_));
+        let performed = exchange.perform(hold);
         match Carried::new(performed, &floor.tasks, &floor.reaper.runtime).await {
             Ok(Exchanged {
                 result,
@@ -220,7 +213,7 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
                 };
             }
             Err(undelivered) => {
-                tracing::debug!(run.id = %call.run_id, "a worker died before the call");
+                tracing::debug!(run.id = %call.run_id, "no worker began the call");
                 (call.context, call.input) = undelivered;
             }
         }
@@ -230,8 +223,58 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
     ))
 }
 
+/// A worker for the call, or a place on the desk of one; or what is said of the call when there is
+/// neither. `ready` makes its context what it is to be now, and says whether there is time left.
+async fn hold(
+    pool: &Arc<Pool>,
+    call: &mut Call,
+    bindings: &Bindings,
+    wait_end: Instant,
+    timings: &mut RunTimings,
+    ready: impl Fn(&mut Value) -> bool,
+) -> Result<Hold, Box<Completion>> {
+    let refused = |none| {
+        let busy = matches!(none, NoWorker::Crowded(_));
+        let refused = Completion::refused(explain(none));
+        Box::new(Completion { busy, ..refused })
+    };
+    let late = || refused(NoWorker::Deadline);
+    if call.ahead {
+        if !ready(&mut call.context) {
+            return Err(late());
+        }
+        if let Some(lease) = pool.lease_idle() {
+            return Ok(Hold::Worker(lease));
+        }
+        let given = pool.give(bindings.digest(), |id, fresh| {
+            let files = fresh.then(|| bindings.files());
+            frame::call(id, &call.context, &call.input, files)
+        });
+        if let Some(given) = given {
+            return Ok(Hold::Place(given));
+        }
+    }
+    let asked = Instant::now();
+    let lease = tokio::select! {
+        lease = pool.lease(wait_end, call.patient) => lease,
+        () = call.cancel.cancelled() => {
+            return Err(Box::new(Completion::refused(RunError::system(CANCELLED))));
+        }
+    };
+    let mut lease = lease.map_err(refused)?;
+    let waited = asked.elapsed();
+    // Only the call that waited while its worker was started had to wait for that.
+    let hired = lease.worker().hired.take().unwrap_or_default();
+    timings.start_us += us(hired.min(waited));
+    timings.queue_us += us(waited.saturating_sub(hired));
+    if !ready(&mut call.context) {
+        return Err(late());
+    }
+    Ok(Hold::Worker(lease))
+}
+
 /// Whole microseconds; what is longer than half a million years is cut to that.
-fn us(duration: Duration) -> u64 {
+pub(crate) fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -249,8 +292,9 @@ fn explain(none: NoWorker) -> RunError {
     }
 }
 
-/// Adds the keys that a handler may rely on.
-fn complete(context: &mut Value, revision: &Prepared, end: Instant) {
+/// Adds the keys that a handler may rely on; whether the deadline is to be added as well, once it is
+/// known.
+fn complete(context: &mut Value, revision: &Prepared) -> bool {
     if !context.is_object() {
         *context = json!({});
     }
@@ -264,147 +308,10 @@ fn complete(context: &mut Value, revision: &Prepared, end: Instant) {
     }
     keys.entry("timeout")
         .or_insert_with(|| revision.timeout_ms.into());
-    if revision.timeout_ms > 0 {
-        keys.entry("deadline").or_insert_with(|| {
-            let at = DateTime::<Utc>::from(SystemTime::now() + end.duration_since(Instant::now()));
-            at.to_rfc3339_opts(SecondsFormat::Millis, true).into()
-        });
-    }
+    revision.timeout_ms > 0 && !keys.contains_key("deadline")
 }
 
-struct Exchange {
-    pool: Arc<Pool>,
-    lease: Lease,
-    context: Value,
-    bindings: Arc<Bindings>,
-    input: Value,
-    end: Instant,
-    cancel: CancellationToken,
-    lines: Option<Arc<dyn LineSink>>,
-    timings: RunTimings,
-}
-
-/// What came of an exchange.
-struct Exchanged {
-    result: Result<Value, RunError>,
-    logs: Logs,
-    timings: RunTimings,
-}
-
-impl Exchange {
-    /// The result; or, when the worker was dead before it heard of the call, context and input
-    /// back, for another worker.
-    async fn perform(mut self) -> Result<Exchanged, (Value, Value)> {
-        let begun = Instant::now();
-        let capture = |stream| {
-            let live = self.lines.clone().map(|lines| Live::new(lines, stream));
-            Capture::new(self.pool.revision.output_bytes, live)
-        };
-        let mut captured = Captured {
-            stdout: capture(LogStream::Stdout),
-            stderr: capture(LogStream::Stderr),
-        };
-        let worker = self.lease.worker();
-        let id = worker.next_id();
-        // What a worker has been given before is not given again.
-        let fresh = worker.bindings != *self.bindings.digest();
-        let files = fresh.then(|| self.bindings.files());
-        let order = frame::call(id, &self.context, &self.input, files);
-        worker.bindings.clone_from(self.bindings.digest());
-        let answer = tokio::select! {
-            answer = worker.exchange(&order, self.end, &mut captured) => Some(answer),
-            () = self.cancel.cancelled() => None,
-        };
-        let Some(answer) = answer else {
-            worker.unfit = true;
-            // The worker is killed before anybody hears of the end.
-            drop(self.lease);
-            return Ok(Exchanged {
-                result: Err(RunError::system(CANCELLED)),
-                logs: captured.into_logs(),
-                timings: self.timings,
-            });
-        };
-        let answered = Instant::now();
-        let delivered = worker.delivered.take().unwrap_or(answered);
-        self.timings.injection_us = us(delivered.duration_since(begun));
-        self.timings.handler_us = us(answered.duration_since(delivered));
-        let late = matches!(answer, Err(Broken::Deadline));
-        let result = match answer {
-            Ok(line) => match Reply::parse(&line, id) {
-                Ok(reply) => {
-                    worker.unfit |= reply.left > 0;
-                    judge(&reply, &self.pool.revision)
-                }
-                Err(why) => {
-                    worker.unfit = true;
-                    let text = format!("the function's reply cannot be read: {why}");
-                    Err(RunError::system(text))
-                }
-            },
-            Err(Broken::Undelivered) => return Err((self.context, self.input)),
-            Err(Broken::Deadline) => Err(RunError::function(
-                "Function execution exceeded the timeout",
-            )),
-            Err(Broken::TooLarge) => Err(RunError::function(format!(
-                "the result is larger than {} MiB",
-                frame::REPLY_BYTES_MAX >> 20
-            ))),
-            Err(broken @ Broken::Gone) => {
-                let half = if worker.broke_off() {
-                    " in the middle of its reply"
-                } else {
-                    ""
-                };
-                let ended = worker.end(&broken).await;
-                Err(RunError::function(format!(
-                    "the function's process {ended}{half}"
-                )))
-            }
-        };
-        let worker = self.lease.worker();
-        // One that runs out of time, or waits for what never comes, does no harm to others.
-        worker.conduct = match (late, worker.unfit) {
-            (true, _) => None,
-            (false, true) => Some(Conduct::Bad),
-            (false, false) => Some(Conduct::Good),
-        };
-        let judged = self.timings.validation_us + us(answered.elapsed());
-        self.timings.validation_us = judged;
-        self.lease.worker().unfit |= match self.pool.revision.isolation {
-            Isolation::Shared => false,
-            Isolation::Error => result.is_err(),
-            Isolation::Call => !self.pool.revision.forks(),
-        };
-        // The worker is back in its pool before the caller hears of it.
-        drop(self.lease);
-        let logs = captured.into_logs();
-        let timings = self.timings;
-        Ok(Exchanged {
-            result,
-            logs,
-            timings,
-        })
-    }
-}
-
-fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {
-    if let Some(kind) = reply.kind {
-        let mut error = RunError::new(kind, trace::relative(reply.message.as_ref()));
-        error.stacktrace = trace::of_author(&reply.stacktrace);
-        return Err(error);
-    }
-    let payload = reply.payload.map_or("null", |raw| raw.get());
-    let output: Value = serde_json::from_str(payload)
-        .map_err(|e| RunError::function(format!("the result cannot be read as JSON: {e}")))?;
-    match revision
-        .schema_out
-        .as_ref()
-        .map(|schema| schema.check(&output))
-    {
-        Some(Err(error)) => Err(RunError::function(format!(
-            "Output invalid against schema: {error}"
-        ))),
-        Some(Ok(())) | None => Ok(output),
-    }
+fn set_deadline(context: &mut Value, end: Instant) {
+    let at = DateTime::<Utc>::from(SystemTime::now() + end.duration_since(Instant::now()));
+    context["deadline"] = at.to_rfc3339_opts(SecondsFormat::Millis, true).into();
 }

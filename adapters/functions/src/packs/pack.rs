@@ -74,6 +74,9 @@ pub(crate) struct WorkerFacts {
     /// Whether a worker can give each call a process of its own by itself.
     #[serde(default)]
     pub(crate) forks: bool,
+    /// Whether a worker may be given orders ahead, as packets on its descriptor 4.
+    #[serde(default)]
+    pub(crate) queue: bool,
     #[serde(default)]
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) prepare: Option<Prepare>,

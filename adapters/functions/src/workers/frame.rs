@@ -1,7 +1,7 @@
 //! What the engine and a worker say to each other: one JSON value a line, both ways.
 //!
 //! ```text
-//! worker  {"ready":1,"version":"3.11.2"}      once, when it may be given a function
+//! worker  {"ready":1,"version":"3.11.2","queue":1}      once, when it may be given a function
 //! engine  {"init":{"files":[[path,text,base64?]],"dir":..,"handler":..,"layer":..,"code":..}}
 //! worker  {"ready":1,"code":..} | {"fail":"one reason"}
 //! engine  {"call":7,"bindings":[[path,text,false]],"context":{..},"payload":..}
@@ -10,7 +10,8 @@
 //!
 //! `code` is what the first worker of a function compiled, for the next ones, in whatever form the
 //! wrapper likes. `bindings`, the files of the function's services, come when they are others than
-//! with the call before. `"left":1` beside an answer says that processes of the function still run. JSON never holds a
+//! with the call before. With `queue`, a call is one line on the channel or one packet on descriptor 4,
+//! where more than one may lie; the answers are in the same order. `"left":1` beside an answer says that processes of the function still run. JSON never holds a
 //! raw newline, so a line is a frame. A frame that is anything else ends the worker.
 
 use std::borrow::Cow;
@@ -33,6 +34,9 @@ pub(crate) struct Ready {
     pub(crate) ready: u8,
     #[serde(default)]
     pub(crate) version: String,
+    /// 1 when it takes orders from its queue as well.
+    #[serde(default)]
+    pub(crate) queue: u8,
     #[serde(default)]
     pub(crate) fail: Option<String>,
     #[serde(default)]

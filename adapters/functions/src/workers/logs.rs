@@ -47,6 +47,11 @@ impl Capture {
         }
     }
 
+    /// Whether nothing was printed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
     /// Whether more was printed than is kept.
     pub(crate) fn overflows(&self) -> bool {
         self.dropped > 0

@@ -8,11 +8,14 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use engine_model::spec::Isolation;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Failure;
 use crate::revision::Prepared;
+use crate::workers::ahead::{Ahead, Given};
+use crate::workers::desk::Handed;
 use crate::workers::floor::{Floor, Need};
 use crate::workers::worker::{Conduct, Worker};
 
@@ -45,6 +48,7 @@ pub(crate) struct Pool {
     /// Never more.
     max: usize,
     idle_ttl: Duration,
+    pub(crate) ahead: Ahead,
     inner: Mutex<Inner>,
 }
 
@@ -104,6 +108,9 @@ pub(crate) enum NoWorker {
 impl Pool {
     /// A pool with its first worker, which has proved that the handler loads.
     pub(crate) fn new(revision: Prepared, floor: Arc<Floor>, first: Worker) -> Self {
+        let worker = &revision.blueprint.language.manifest().worker;
+        let ahead = Ahead::new(worker.queue && revision.isolation == Isolation::Shared);
+        ahead.add(&first.desk);
         let inner = Inner {
             idle: vec![(first, Instant::now())],
             live: 1,
@@ -118,6 +125,7 @@ impl Pool {
             idle_ttl: revision.scale.idle.unwrap_or(floor.settings.idle_ttl),
             revision,
             floor,
+            ahead,
             inner: Mutex::new(inner),
         }
     }
@@ -156,6 +164,55 @@ impl Pool {
         }
     }
 
+    /// The worker that was idle for the shortest time, if there is one.
+    pub(crate) fn lease_idle(self: &Arc<Self>) -> Option<Lease> {
+        loop {
+            let (worker, _) = self.inner().idle.pop()?;
+            if let Some(lease) = self.sound(worker) {
+                return Some(lease);
+            }
+        }
+    }
+
+    /// Puts the order of a call on the desk of a worker that is about to be done with another, where
+    /// that is wise and nobody waits who came before.
+    pub(crate) fn give(
+        self: &Arc<Self>,
+        bindings: &[u8],
+        make: impl FnOnce(u64, bool) -> Vec<u8>,
+    ) -> Option<Given> {
+        if !self.ahead.is_wise() || self.floor.neediest().is_some() {
+            return None;
+        }
+        let few = {
+            let inner = self.inner();
+            if !inner.waiters.is_empty() || inner.retired {
+                return None;
+            }
+            inner.live < self.processors
+        };
+        let desk = self.ahead.best()?;
+        let (id, told) = desk.put(bindings, make)?;
+        if few {
+            self.scale();
+        }
+        Some(Given { id, desk, told })
+    }
+
+    /// A lease of a worker that was idle, if it is as it was left.
+    fn sound(self: &Arc<Self>, worker: Worker) -> Option<Lease> {
+        let mut lease = Lease {
+            pool: Arc::clone(self),
+            worker: Some(worker),
+        };
+        if lease.worker().is_sound() {
+            return Some(lease);
+        }
+        lease.worker().unfit = true;
+        lease.worker().conduct = Some(Conduct::Bad);
+        None
+    }
+
     fn idle_or_wait(
         self: &Arc<Self>,
         patient: bool,
@@ -184,15 +241,9 @@ impl Pool {
                     }
                 }
             };
-            let mut lease = Lease {
-                pool: Arc::clone(self),
-                worker: Some(popped),
-            };
-            if lease.worker().is_sound() {
+            if let Some(lease) = self.sound(popped) {
                 return Ok(Ok(lease));
             }
-            lease.worker().unfit = true;
-            lease.worker().conduct = Some(Conduct::Bad);
         }
     }
 
@@ -227,6 +278,9 @@ impl Pool {
                 return Some(Need::Call { have: inner.live });
             }
         }
+        if inner.live < self.processors && self.ahead.is_used() {
+            return Some(Need::Call { have: inner.live });
+        }
         let rested = inner.rest_until.is_none_or(|until| until <= Instant::now());
         (inner.live < self.min && !inner.retired && rested).then_some(Need::Spare)
     }
@@ -243,6 +297,7 @@ impl Pool {
             pool.inner().starting = false;
             match hired {
                 Ok(mut worker) => {
+                    pool.ahead.add(&worker.desk);
                     worker.hired = Some(begun.elapsed());
                     drop(Lease {
                         pool: Arc::clone(&pool),
@@ -270,11 +325,25 @@ impl Pool {
         }
     }
 
-    /// Takes a worker back: to the call that waits the longest, or onto the idle list.
-    fn take_back(self: &Arc<Self>, worker: Worker) {
+    /// Takes a worker back: to the call whose order it has next, to the one that waits the longest, or
+    /// onto the idle list.
+    fn take_back(self: &Arc<Self>, mut worker: Worker) {
+        let (unfit, live) = {
+            let mut inner = self.inner();
+            (inner.judge(&mut worker), inner.live)
+        };
+        if worker.lost {
+            worker.desk.lose();
+        } else if unfit || self.owes(live) {
+            worker.desk.recall();
+        }
+        let worker = match self.pass_on(worker) {
+            Some(worker) => worker,
+            None => return,
+        };
+        let unfit = unfit || worker.unfit;
         let mut worker = Some(worker);
         let mut inner = self.inner();
-        let unfit = worker.as_mut().is_some_and(|w| inner.judge(w));
         if unfit || (inner.retired && inner.waiters.is_empty()) {
             inner.live -= 1;
             // A worker that broke is replaced at once, so that the next call finds one warm.
@@ -322,6 +391,27 @@ impl Pool {
         }
         drop(inner);
         drop(worker);
+    }
+
+    /// Gives a worker to the caller whose order it has next; the worker again if there is none.
+    fn pass_on(self: &Arc<Self>, mut worker: Worker) -> Option<Worker> {
+        while let Some(caller) = worker.desk.next() {
+            let lease = Lease {
+                pool: Arc::clone(self),
+                worker: Some(worker),
+            };
+            match caller.send(Handed::Worker(lease)) {
+                Ok(()) => return None,
+                // Nobody is there to end what may have been begun.
+                Err(Handed::Worker(mut lease)) => {
+                    worker = lease.worker.take()?;
+                    worker.unfit = true;
+                    worker.desk.lose();
+                }
+                Err(Handed::Back | Handed::Lost) => unreachable!("a lease was sent"),
+            }
+        }
+        Some(worker)
     }
 
     /// Whether another function waits for memory which has at least two workers less than this: then

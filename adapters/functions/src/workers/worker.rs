@@ -8,10 +8,10 @@
 //! A worker has one owner: a pool while idle, a task while it serves. Dropping it kills its
 //! processes and reaps them in the background.
 
-use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_sandbox::{Exit, Process, Sandboxed};
+use adapter_sandbox::{Exit, Process, Queue, Sandboxed};
 use tokio::io::Interest;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,7 @@ use crate::blueprint::Blueprint;
 use crate::call::trace;
 use crate::error::{Failure, chain};
 use crate::workers::budget::Permit;
+use crate::workers::desk::Desk;
 use crate::workers::frame::{self, Init, REPLY_BYTES_MAX, Ready};
 use crate::workers::logs::{Capture, Logs};
 use crate::workers::port::{Channel, Pipe, awaited};
@@ -36,8 +37,6 @@ const DRAIN_CHUNKS: usize = 16;
 const OVERFLOW_PAUSE: Duration = Duration::from_millis(1);
 /// Enough to empty a pipe of any size that an ordinary user can set.
 const DRAIN_CHUNKS_LAST: usize = 64;
-/// Ids are whole numbers that every language's JSON reads exactly.
-const ID_MAX: u64 = (1 << 53) - 1;
 
 /// A running worker.
 #[derive(Debug)]
@@ -47,17 +46,18 @@ pub(crate) struct Worker {
     stdout: Pipe,
     stderr: Pipe,
     scratch: Vec<u8>,
+    /// Until it has said whether it takes orders from there.
+    queue: Option<Queue>,
     process: Option<Process>,
     permit: Option<Permit>,
     reaper: Reaper,
     _relays: Relays,
-    calls: u64,
-    ids: RandomState,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) version: String,
-    /// The digest of the binding files that it was given; empty for none.
-    pub(crate) bindings: Vec<u8>,
     /// It may not serve again.
     pub(crate) unfit: bool,
+    /// It cannot even end what it has begun.
+    pub(crate) lost: bool,
     /// What its last call made of it, until its pool takes note of that.
     pub(crate) conduct: Option<Conduct>,
     /// It steps back behind all others.
@@ -102,6 +102,11 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
+    /// Whether nothing was printed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stdout.is_empty() && self.stderr.is_empty()
+    }
+
     /// What was printed, line by line.
     pub(crate) fn into_logs(self) -> Logs {
         Logs {
@@ -170,6 +175,9 @@ impl Worker {
                     ))
                 })?;
                 worker.version = ready.version;
+                if ready.queue == 1 {
+                    worker.desk = Arc::new(Desk::new(worker.queue.take()));
+                }
                 Ok(worker)
             }
             Err(broken) => {
@@ -198,15 +206,15 @@ impl Worker {
             stdout: Pipe::new(sandboxed.stdout)?,
             stderr: Pipe::new(sandboxed.stderr)?,
             scratch: Vec::new(),
+            queue: sandboxed.queue,
             process: Some(sandboxed.process),
             permit,
             reaper,
             _relays: Relays::start(sandboxed.listeners)?,
-            calls: 0,
-            ids: RandomState::new(),
+            desk: Arc::new(Desk::new(None)),
             version: String::new(),
-            bindings: Vec::new(),
             unfit: false,
+            lost: false,
             conduct: None,
             background: false,
             silent: false,
@@ -256,13 +264,6 @@ impl Worker {
         }
     }
 
-    /// The id for the next call, which no function can tell from those before it: neither a late
-    /// answer nor one that was written beforehand can pass for it.
-    pub(crate) fn next_id(&mut self) -> u64 {
-        self.calls += 1;
-        self.ids.hash_one(self.calls) & ID_MAX
-    }
-
     /// Whether it began a line that it has not ended.
     pub(crate) fn broke_off(&self) -> bool {
         !self.inbox.is_empty()
@@ -294,10 +295,7 @@ impl Worker {
         deadline: Instant,
         captured: &mut Captured,
     ) -> Result<Vec<u8>, Broken> {
-        // What was printed since the last answer is no part of this run.
-        if !std::mem::take(&mut self.silent) {
-            self.drain(&mut Captured::default(), DRAIN_CHUNKS_LAST);
-        }
+        self.hush();
         let answer = match self.deliver(order, deadline, captured).await {
             Ok(()) => {
                 self.delivered = Some(Instant::now());
@@ -305,14 +303,48 @@ impl Worker {
             }
             Err(broken) => Err(broken),
         };
+        self.part(&answer, captured);
+        answer
+    }
+
+    /// Forgets what was printed since the last answer, which is no part of the next run.
+    pub(crate) fn hush(&mut self) {
+        if !std::mem::take(&mut self.silent) {
+            self.drain(&mut Captured::default(), DRAIN_CHUNKS_LAST);
+        }
+    }
+
+    /// Waits for the answer to the order in hand, which lay on its desk.
+    pub(crate) async fn answer(
+        &mut self,
+        deadline: Instant,
+        captured: &mut Captured,
+    ) -> Result<Vec<u8>, Broken> {
+        self.delivered = Some(Instant::now());
+        let answer = self.receive(deadline, captured).await;
+        // With another order before it, whatever it says by now may belong to that.
+        if answer.is_err() || self.desk.shut_if_empty() {
+            self.part(&answer, captured);
+        } else {
+            self.silent = false;
+        }
+        match answer {
+            // Nothing of the order was read, as if it had not been delivered.
+            Err(Broken::Gone) if self.desk.lose() => Err(Broken::Undelivered),
+            other => other,
+        }
+    }
+
+    /// Takes in the last of what a run printed, and looks whether its worker said more than it should.
+    fn part(&mut self, answer: &Result<Vec<u8>, Broken>, captured: &mut Captured) {
         let [spoke, printed] = self.heard();
         if printed {
             self.drain(captured, DRAIN_CHUNKS_LAST);
         }
         self.silent = !printed;
+        self.lost |= answer.is_err();
         // What it says beside its answer, or its end, would be the next call's.
         self.unfit |= answer.is_err() || spoke || !self.inbox.is_empty();
-        answer
     }
 
     async fn deliver(

@@ -21,7 +21,7 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Calls the function, and puts aside what its run cannot hold. Whatever goes wrong is a result.
 pub(super) async fn carry_out(bench: &Bench, taken: &Taken<'_>, plan: RunPlan) -> RunResult {
-    let mut result = invoke(bench, taken.envelope.clone(), plan, &taken.cancel).await;
+    let mut result = invoke(bench, taken.envelope.clone(), plan, true, &taken.cancel).await;
     // What was killed because someone asked for it is nobody's fault.
     if let (Some(error), true) = (&mut result.error, taken.cancel.is_cancelled()) {
         error.kind = RunErrorKind::Cancelled;
@@ -37,6 +37,7 @@ pub(super) async fn invoke(
     bench: &Bench,
     mut envelope: RunEnvelope,
     plan: RunPlan,
+    on_record: bool,
     cancel: &CancellationToken,
 ) -> RunResult {
     let input = match input(bench, &mut envelope.command).await {
@@ -56,6 +57,7 @@ pub(super) async fn invoke(
         input,
         timeout_ms: plan.timeout_ms,
         blocking: envelope.command.blocking,
+        on_record,
         timings: envelope.command.timings,
         lines: Some(Arc::new(Lines::of(bench, envelope))),
         cancel: cancel.clone(),

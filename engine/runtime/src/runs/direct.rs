@@ -87,7 +87,7 @@ impl Caller {
         // A caller that leaves gives up its place, so that what it called ends as well.
         let left = CancellationToken::new();
         let guard = left.clone().drop_guard();
-        let result = invoke(&self.bench, envelope, plan, &left).await;
+        let result = invoke(&self.bench, envelope, plan, false, &left).await;
         guard.disarm();
         refusal(&result).map_or(Ok(result), Err)
     }
