@@ -234,6 +234,20 @@ impl Nats {
         })
     }
 
+    /// Deletes a message of a stream.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn delete(&self, stream: &str, seq: u64) {
+        let jetstream = self.jetstream();
+        self.wait(async {
+            let stream = jetstream.get_stream(stream).await;
+            let stream = stream.expect("the stream is there");
+            let deleted = stream.delete_message(seq).await;
+            assert!(deleted.expect("the message is there"));
+        });
+    }
+
     /// The names of all streams.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ mod delayed;
 mod large;
 mod limited;
 mod named;
+mod overdue;
 mod waiting;
 
 use harness::nats::{Nats, Stored};

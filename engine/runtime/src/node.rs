@@ -153,6 +153,8 @@ impl Node {
             tasks.spawn(Kind::Essential, "cancels", work);
             let work = runs::limits::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "limits", work);
+            let work = runs::overdue::work(bench.clone(), stop.clone());
+            tasks.spawn(Kind::Essential, "overdue runs", work);
             let work = runs::waiting::work(bench.clone(), stop.clone());
             tasks.spawn(Kind::Essential, "waiting runs", work);
             tasks.spawn(Kind::Essential, "runs", runs::work(bench, stop.clone()));

@@ -31,6 +31,7 @@ mod gate;
 mod intake;
 mod lanes;
 pub(crate) mod limits;
+pub(crate) mod overdue;
 mod retry;
 mod standing;
 pub(crate) mod tidy;

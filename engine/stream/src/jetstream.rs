@@ -5,6 +5,7 @@ mod blobs;
 mod inbox;
 mod keys;
 mod letters;
+mod open_runs;
 #[cfg(test)]
 mod open_tests;
 mod pull;
@@ -16,6 +17,7 @@ mod tail;
 mod timers;
 mod waiting;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +41,9 @@ pub use queries::QueryService;
 use crate::client::Client;
 use crate::link::{Link, OpenError};
 use crate::message::{json, map, plain_headers, wall_clock};
-use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
+use crate::port::{
+    AppendError, DeadLetter, Error, Inbox, Log, OpenRun, RunAppend, RunRecorded, Unreadable,
+};
 use crate::settings::{Connection, Settings};
 use crate::streams;
 use inbox::{Durable, JetInbox};
@@ -47,6 +51,9 @@ use timers::LocalAlarms;
 
 /// The oldest API level that knows atomic batches and message schedules: server 2.12.
 const API_LEVEL_MIN: usize = 2;
+
+/// The consumer of run commands.
+const WORKERS: &str = "workers";
 
 /// The log on a NATS server with JetStream. Clones share their connections.
 #[derive(Clone)]
@@ -233,6 +240,10 @@ impl Log for JetStream {
         timers::take_back(&self.link, &self.alarms, due).await
     }
 
+    async fn timer(&self, due: &Due) -> Result<Option<Due>, Error> {
+        timers::look(&self.link, &self.alarms, due).await
+    }
+
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
         let due = Durable::new(streams::TIMERS, "alarms", subject::DUE);
         let remote = self.inbox(vec![due], read::due).await?;
@@ -275,7 +286,7 @@ impl Log for JetStream {
     }
 
     async fn run_commands(&self) -> Result<Box<dyn Inbox<Result<RunEnvelope, Unreadable>>>, Error> {
-        let workers = Durable::new(streams::RUNS, "workers", subject::RUN_REQUESTS);
+        let workers = Durable::new(streams::RUNS, WORKERS, subject::RUN_REQUESTS);
         Ok(Box::new(
             self.inbox(vec![workers], read::run_command).await?,
         ))
@@ -305,6 +316,10 @@ impl Log for JetStream {
         waiting::counts(&self.link).await
     }
 
+    async fn runs_aside(&self, org: &OrgName, function: &Name) -> Result<HashSet<RunId>, Error> {
+        open_runs::aside(&self.bulk, &subject::waiting(org, function)).await
+    }
+
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {
         runs::append(&self.link, append).await
     }
@@ -327,8 +342,16 @@ impl Log for JetStream {
         org: &OrgName,
         function: &Name,
         run: RunId,
-    ) -> Result<Option<RunEnvelope>, Error> {
+    ) -> Result<Option<(Seq, RunEnvelope)>, Error> {
         runs::last_request(&self.link, &subject::run_command(org, function, run)).await
+    }
+
+    async fn requests_ended(&self) -> Result<Seq, Error> {
+        open_runs::ended(&self.link, streams::RUNS, WORKERS).await
+    }
+
+    async fn open_runs(&self, before: Timestamp, limit: usize) -> Result<Vec<OpenRun>, Error> {
+        open_runs::open(&self.bulk, before, limit).await
     }
 
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {

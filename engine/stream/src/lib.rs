@@ -19,7 +19,7 @@ pub use jetstream::{BATCH_FROM, JetBlobs, JetKeys, JetStream, QueryService};
 pub use link::OpenError;
 pub use memory::{Fault, Faults, Memory, Operation};
 pub use port::{
-    Ack, AppendError, CommandDelivery, DeadLetter, Delivery, Error, Inbox, Log, RunAppend,
+    Ack, AppendError, CommandDelivery, DeadLetter, Delivery, Error, Inbox, Log, OpenRun, RunAppend,
     RunRecorded, Unreadable,
 };
 pub use settings::{ACK_WAIT, Auth, Connection, Durability, Replicas, RunRetention, Settings};

@@ -17,6 +17,10 @@ pub(crate) const COMMAND_ID: &str = "Dispatch-Command";
 pub(crate) const ORIGIN: &str = "Dispatch-Origin";
 /// A dead letter, as JSON, in front of the message that it is about.
 pub(crate) const LETTER: &str = "Dispatch-Dead-Letter";
+/// Until when a run waits, in milliseconds since 1970.
+pub(crate) const UNTIL: &str = "Dispatch-Until";
+/// What the CloudEvents type of a run's end is.
+pub(crate) const RUN_FINISHED: &str = "dispatch.run.Finished";
 /// `<i>/<n>`: this is part i of n of an answer that did not fit one message.
 pub(crate) const PART: &str = "Dispatch-Part";
 
@@ -66,12 +70,29 @@ pub(crate) fn run_headers(run: RunId, event: &RunEvent) -> Headers {
         RunEvent::CancelRequested { .. } => ("CancelRequested", "cancel".to_owned()),
         RunEvent::Finished { .. } => ("Finished", "finished".to_owned()),
     };
-    vec![
+    let mut headers = vec![
         (header::CE_SPECVERSION, "1.0".to_owned()),
         (header::CE_ID, format!("{run}/{part}")),
         (header::CE_TYPE, format!("dispatch.run.{name}")),
         (header::CE_SOURCE, SOURCE_ENGINE.to_owned()),
-    ]
+    ];
+    if let RunEvent::Delayed { until, .. } | RunEvent::AttemptFailed { next_at: until, .. } = event
+    {
+        headers.push((UNTIL, until.0.to_string()));
+    }
+    headers
+}
+
+/// Whether a run whose last event bears these headers has neither ended nor waits for a moment
+/// after `before`. Older programs did not say until when.
+pub(crate) fn is_open<'a>(header: impl Fn(&str) -> Option<&'a str>, before: Timestamp) -> bool {
+    let until = header(UNTIL).and_then(|ms| ms.parse::<i64>().ok());
+    header(header::CE_TYPE) != Some(RUN_FINISHED) && until.is_none_or(|ms| ms <= before.0)
+}
+
+/// The run of which a message of the waiting runs bears this id.
+pub(crate) fn aside(id: &str) -> Option<RunId> {
+    id.split('/').next()?.parse().ok()
 }
 
 /// The headers of a command or run command. `message` is what the server recognises a repeat by.

@@ -1,6 +1,7 @@
 //! What the engine needs of a log. JetStream and the twin both do it, and one conformance suite
 //! holds both to it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,6 +115,19 @@ pub struct RunAppend {
     pub expected: Seq,
 }
 
+/// A run that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The organization.
+    pub org: OrgName,
+    /// The function.
+    pub function: Name,
+    /// The run.
+    pub run: RunId,
+    /// The position of its last event.
+    pub seq: Seq,
+}
+
 /// What the run stream holds, in order.
 #[derive(Debug, Clone)]
 pub enum RunRecorded {
@@ -204,6 +218,10 @@ pub trait Log: Send + Sync + 'static {
     /// when there is none, or it has rung.
     async fn drop_timer(&self, due: &Due) -> Result<Option<Due>, Error>;
 
+    /// What the timer of a resource's alarm is to ring for, or has rung for and nobody has ended;
+    /// nothing when there is none.
+    async fn timer(&self, due: &Due) -> Result<Option<Due>, Error>;
+
     /// Alarms that have come due.
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error>;
 
@@ -243,6 +261,10 @@ pub trait Log: Send + Sync + 'static {
     /// ended yet.
     async fn waiting(&self) -> Result<Vec<(OrgName, Name, u64)>, Error>;
 
+    /// The runs of a function that are put aside, those included that are delivered and not ended
+    /// yet.
+    async fn runs_aside(&self, org: &OrgName, function: &Name) -> Result<HashSet<RunId>, Error>;
+
     /// Appends an event of a run, provided that the run's last position is `expected`. A repeat
     /// that is there already, as the last, is a success with its position.
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError>;
@@ -259,13 +281,21 @@ pub trait Log: Send + Sync + 'static {
     /// the same request.
     async fn ask_run(&self, wake: &RunWake) -> Result<Seq, Error>;
 
-    /// The last message that asked for a run under its own id.
+    /// The last message that asked for a run under its own id, and its position.
     async fn last_request(
         &self,
         org: &OrgName,
         function: &Name,
         run: RunId,
-    ) -> Result<Option<RunEnvelope>, Error>;
+    ) -> Result<Option<(Seq, RunEnvelope)>, Error>;
+
+    /// Up to which position all run commands are ended.
+    async fn requests_ended(&self) -> Result<Seq, Error>;
+
+    /// The runs that have not ended, whose last event is from before a moment, and which do not wait
+    /// for a later one: in the order of those events, at most `limit`. It costs the server a look at
+    /// every run that it keeps.
+    async fn open_runs(&self, before: Timestamp, limit: usize) -> Result<Vec<OpenRun>, Error>;
 
     /// Says to all nodes that are there that a run is to end; nothing keeps it.
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error>;

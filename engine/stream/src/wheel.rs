@@ -58,6 +58,16 @@ impl<T> Wheel<T> {
         self.held.lock().expect("no holder panics").remove(key)
     }
 
+    /// What is under `key`.
+    pub(crate) fn get(&self, key: &str) -> Option<T>
+    where
+        T: Clone,
+    {
+        let held = self.held.lock().expect("no holder panics");
+        let at = held.by_key.get(key)?;
+        held.by_time.get(at).map(|(_, item)| item.clone())
+    }
+
     /// Takes what is due, at most `max`.
     pub(crate) fn take_due(&self, max: usize) -> Vec<(String, T)> {
         let mut held = self.held.lock().expect("no holder panics");

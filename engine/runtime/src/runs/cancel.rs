@@ -222,7 +222,7 @@ async fn tell_waiting(
         finished_at,
     };
     let asked = match bench.log.last_request(org, function, run).await {
-        Ok(asked) => asked.and_then(|asked| asked.reply_to),
+        Ok(asked) => asked.and_then(|(_, asked)| asked.reply_to),
         Err(error) => {
             debug!(%error, run.id = %run, "who asked for a run is not known");
             None

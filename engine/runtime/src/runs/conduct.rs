@@ -28,7 +28,7 @@ const LOST_MAX: u32 = 3;
 
 /// Waits up to this are the server's to keep with the message itself; it counts those, and beyond
 /// some thousands of them delivers nothing new. Longer waits become timers.
-const NAK_MAX: Duration = Duration::from_secs(2);
+pub(super) const NAK_MAX: Duration = Duration::from_secs(2);
 
 /// How often who repeats a request that is under way elsewhere is looked after, at most.
 const ELSEWHERE_MAX: Duration = Duration::from_secs(1);

@@ -54,6 +54,8 @@ pub(crate) struct Place {
     /// How often this message was delivered.
     pub(crate) deliveries: u32,
     pub(crate) at: Timestamp,
+    /// How many the consumer has not delivered yet.
+    pub(crate) pending: u64,
 }
 
 impl Place {
@@ -72,6 +74,7 @@ impl Place {
             delivery,
             deliveries,
             at: Timestamp(nanos / 1_000_000),
+            pending: tokens.next()?.parse().ok()?,
         })
     }
 }
@@ -258,6 +261,7 @@ mod tests {
             delivery: 7,
             deliveries: 2,
             at: Timestamp(1_700_000_000_000),
+            pending: 5,
         };
         for reply in [
             "$JS.ACK.DISPATCH_EVENTS.engine.2.42.7.1700000000000000000.5",

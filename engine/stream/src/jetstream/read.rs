@@ -20,7 +20,7 @@ use crate::port::{Error, Unreadable};
 use crate::streams;
 
 /// Messages of one answer to a batched read.
-const READ_BATCH: usize = 1000;
+pub(super) const READ_BATCH: usize = 1000;
 /// Bytes of one answer to a batched read.
 const READ_BYTES: usize = 16 << 20;
 /// How long the next message of an answer is awaited. Finding an old subject among millions of
@@ -127,7 +127,7 @@ pub(super) async fn by_subject(
 }
 
 /// Adds one answer's messages to `found`. Whether there are more, and from where on.
-async fn one_answer(
+pub(super) async fn one_answer(
     link: &Link,
     stream: &str,
     pattern: &str,

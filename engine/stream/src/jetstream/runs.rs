@@ -91,7 +91,10 @@ pub(super) async fn last(link: &Link, subject: &str) -> Result<Option<(Seq, RunE
 }
 
 /// The last message of a run command's subject, if it can be read.
-pub(super) async fn last_request(link: &Link, subject: &str) -> Result<Option<RunEnvelope>, Error> {
+pub(super) async fn last_request(
+    link: &Link,
+    subject: &str,
+) -> Result<Option<(Seq, RunEnvelope)>, Error> {
     let Some(message) = read::last_message(link, streams::RUNS, subject).await? else {
         return Ok(None);
     };
@@ -99,14 +102,15 @@ pub(super) async fn last_request(link: &Link, subject: &str) -> Result<Option<Ru
         let value = message.headers.get(name)?;
         Some(async_nats::HeaderValue::as_str(value))
     };
+    let seq = Seq(message.sequence);
     let read = decode::run(&Incoming {
         subject,
         header: &header,
         body: &message.payload,
-        seq: Seq(message.sequence),
+        seq,
         at: wall_clock(),
     });
-    Ok(read.ok())
+    Ok(read.ok().map(|envelope| (seq, envelope)))
 }
 
 /// Reads a message of the run stream. What nobody can read is passed over: strangers may write

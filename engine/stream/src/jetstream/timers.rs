@@ -108,6 +108,32 @@ pub(super) async fn take_back(
     }
 }
 
+/// What a timer is to ring for, or has rung for and nobody has ended.
+pub(super) async fn look(
+    link: &Link,
+    local: &LocalAlarms,
+    due: &Due,
+) -> Result<Option<Due>, Error> {
+    let (set, rung) = (
+        subject::timer(&due.key, due.alarm),
+        subject::due(&due.key, due.alarm),
+    );
+    // In this order, in which it passes from one to the next.
+    if let Some((due, _)) = local.wheel.get(&set) {
+        return Ok(Some(due));
+    }
+    for subject in [set, rung] {
+        if let Some(last) = read::last_message(link, streams::TIMERS, &subject).await? {
+            let seq = Seq(last.sequence);
+            let due = serde_json::from_slice(&last.payload);
+            return due
+                .map(Some)
+                .map_err(|error| read::corrupt("timers", seq, &error));
+        }
+    }
+    Ok(None)
+}
+
 /// Alarms of the server and of this process.
 pub(super) struct Alarms {
     local: Arc<LocalAlarms>,

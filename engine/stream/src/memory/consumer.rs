@@ -23,6 +23,14 @@ pub(super) struct Consumer {
     unended: BTreeMap<u64, (Instant, u32)>,
 }
 
+impl Consumer {
+    /// Up to where all is ended.
+    pub(super) fn ended(&self) -> u64 {
+        let first = self.unended.keys().next();
+        first.map_or(self.seen, |first| first - 1)
+    }
+}
+
 /// Which subjects of its stream a consumer takes.
 #[derive(Clone)]
 pub(super) enum Takes {

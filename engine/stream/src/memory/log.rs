@@ -1,6 +1,6 @@
 //! The contract, in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,15 +13,17 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
-use super::consumer::{MemoryInbox, Source, Takes};
+use super::consumer::{Consumer, MemoryInbox, Source, Takes};
 use super::store::{Store, Stored};
 use super::{Memory, Operation, Shared, World};
 use crate::decode;
 use crate::message::{
-    COMMAND_ID, Headers, LETTER, ORIGIN, commit_headers, json, request_headers, run_headers,
-    waiting_headers,
+    COMMAND_ID, Headers, LETTER, ORIGIN, aside, commit_headers, is_open, json, request_headers,
+    run_headers, waiting_headers,
 };
-use crate::port::{AppendError, DeadLetter, Error, Inbox, Log, RunAppend, RunRecorded, Unreadable};
+use crate::port::{
+    AppendError, DeadLetter, Error, Inbox, Log, OpenRun, RunAppend, RunRecorded, Unreadable,
+};
 use crate::settings::RunRetention;
 
 /// What the server takes by default; the twin refuses what it would.
@@ -263,6 +265,18 @@ impl Log for Memory {
         self.shared.faulty(Operation::SetTimer, act).await
     }
 
+    async fn timer(&self, due: &Due) -> Result<Option<Due>, Error> {
+        let subject = subject::due(&due.key, due.alarm);
+        if let Some(due) = self.shared.timers.get(&subject) {
+            return Ok(Some(due));
+        }
+        let world = self.shared.world.lock().expect("no holder panics");
+        let rung = world.timers.last(&subject).map(|last| {
+            serde_json::from_slice(&last.body).map_err(|error| corrupt("timers", last, &error))
+        });
+        rung.transpose()
+    }
+
     async fn alarms(&self) -> Result<Box<dyn Inbox<Due>>, Error> {
         let source = Source {
             name: "alarms",
@@ -412,6 +426,14 @@ impl Log for Memory {
         Ok(known.collect())
     }
 
+    async fn runs_aside(&self, org: &OrgName, function: &Name) -> Result<HashSet<RunId>, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let subject = subject::waiting(org, function);
+        let waiting = world.waiting.of_subject(&subject);
+        let ids = waiting.filter_map(|message| aside(message.header(header::CE_ID)?));
+        Ok(ids.collect())
+    }
+
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {
         let act = || self.shared.append_run_now(&append);
         self.shared.faulty(Operation::AppendRun, act).await?
@@ -463,10 +485,40 @@ impl Log for Memory {
         org: &OrgName,
         function: &Name,
         run: RunId,
-    ) -> Result<Option<RunEnvelope>, Error> {
+    ) -> Result<Option<(Seq, RunEnvelope)>, Error> {
         let world = self.shared.world.lock().expect("no holder panics");
         let last = world.runs.last(&subject::run_command(org, function, run));
-        Ok(last.and_then(|last| last.read(decode::run).ok()))
+        Ok(last.and_then(|last| Some((last.seq, last.read(decode::run).ok()?))))
+    }
+
+    async fn requests_ended(&self) -> Result<Seq, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let consumer = world.consumers.get(&("workers", None));
+        Ok(Seq(consumer.map_or(0, Consumer::ended)))
+    }
+
+    async fn open_runs(&self, before: Timestamp, limit: usize) -> Result<Vec<OpenRun>, Error> {
+        let world = self.shared.world.lock().expect("no holder panics");
+        let all = world.runs.messages.values();
+        let last = all
+            .take_while(|message| message.at <= before)
+            .filter(|message| message.subject.starts_with("dispatch.run."))
+            .filter(|message| {
+                let last = world.runs.last(&message.subject);
+                last.is_some_and(|last| last.seq == message.seq)
+            });
+        let open = last.filter(|message| is_open(|name| message.header(name), before));
+        let known = open.filter_map(|message| {
+            let (org, function, run) = subject::parse_run(&message.subject)?;
+            let seq = message.seq;
+            Some(OpenRun {
+                org,
+                function,
+                run,
+                seq,
+            })
+        });
+        Ok(known.take(limit).collect())
     }
 
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {

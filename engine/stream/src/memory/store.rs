@@ -7,6 +7,9 @@ use engine_model::{Seq, Timestamp, header};
 
 use crate::decode::Incoming;
 
+/// For how long a message is recognised by its id, in milliseconds, as the server does it.
+const DEDUP_MS: i64 = 120_000;
+
 /// A stored message.
 #[derive(Clone)]
 pub(super) struct Stored {
@@ -40,11 +43,11 @@ pub(super) struct Store {
     pub(super) messages: BTreeMap<u64, Stored>,
     pub(super) last_seq: u64,
     by_subject: HashMap<String, Vec<u64>>,
-    ids: HashMap<String, u64>,
+    ids: HashMap<String, (u64, Timestamp)>,
 }
 
 impl Store {
-    /// Stores a message, unless its id was seen: then the position of the first.
+    /// Stores a message, unless its id was seen of late: then the position of the first.
     pub(super) fn publish(
         &mut self,
         subject: &str,
@@ -53,10 +56,12 @@ impl Store {
         at: Timestamp,
     ) -> u64 {
         if let Some(id) = headers.get(header::MSG_ID) {
-            if let Some(seq) = self.ids.get(id) {
+            if let Some((seq, first)) = self.ids.get(id)
+                && at.since_ms(*first) < DEDUP_MS
+            {
                 return *seq;
             }
-            self.ids.insert(id.clone(), self.last_seq + 1);
+            self.ids.insert(id.clone(), (self.last_seq + 1, at));
         }
         self.last_seq += 1;
         let seq = self.last_seq;

@@ -27,13 +27,14 @@ pub use letters::{
 };
 pub use runs::{
     a_request_to_end_a_run_has_a_way_of_its_own, a_run_is_asked_for_and_followed,
-    a_run_is_delivered_to_one_worker, runs_that_are_put_aside_wait_in_order_by_function,
-    the_first_end_of_a_run_wins,
+    a_run_is_delivered_to_one_worker, runs_that_are_open_are_found_with_what_is_known_of_them,
+    runs_that_are_put_aside_wait_in_order_by_function, the_first_end_of_a_run_wins,
 };
 pub use stores::{a_blob_is_found_by_its_digest, a_key_is_made_once_and_erased_for_good};
 pub use timers::{
-    a_timer_fires_once_and_on_time, a_timer_set_again_replaces_the_first,
-    a_timer_survives_the_death_of_the_server, a_timer_that_is_taken_back_does_not_ring,
+    a_timer_fires_once_and_on_time, a_timer_is_seen_until_it_is_ended,
+    a_timer_set_again_replaces_the_first, a_timer_survives_the_death_of_the_server,
+    a_timer_that_is_taken_back_does_not_ring,
 };
 
 /// Makes a test of each rule: `conformance!(bed().await);`.
@@ -64,9 +65,11 @@ macro_rules! conformance {
             a_timer_fires_once_and_on_time
             a_timer_set_again_replaces_the_first
             a_timer_survives_the_death_of_the_server
+            a_timer_is_seen_until_it_is_ended
             a_timer_that_is_taken_back_does_not_ring
             of_two_writers_one_wins
             progress_holds_a_command_back
+            runs_that_are_open_are_found_with_what_is_known_of_them
             runs_that_are_put_aside_wait_in_order_by_function
             the_first_end_of_a_run_wins
             what_is_malformed_is_delivered_with_its_fault

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::bed::Bed;
 use super::samples::{PATIENCE, name, next, nothing, org, pull_one};
-use crate::port::{AppendError, RunAppend, RunRecorded};
+use crate::message::wall_clock;
+use crate::port::{AppendError, OpenRun, RunAppend, RunRecorded};
 
 fn run_id(n: u32) -> RunId {
     RunId::derived(format_args!("run {n}"))
@@ -215,6 +216,10 @@ pub async fn runs_that_are_put_aside_wait_in_order_by_function(bed: &mut dyn Bed
     assert_eq!((one.item, one.deliveries), (wake(301, "quick"), 1));
     one.ack.ack().await.expect("acknowledged");
     nothing(inbox.as_mut(), bed.ack_wait() * 2).await;
+    let aside = async |function| log.runs_aside(&org(), function).await.expect("read");
+    assert!(aside(&quick).await.is_empty());
+    let all: std::collections::HashSet<_> = (1..=300).map(run_id).collect();
+    assert_eq!(aside(&slow).await, all);
 
     let mut inbox = log.waiting_runs(&org(), &slow).await.expect("opened");
     let left = pull_one(inbox.as_mut()).await;
@@ -238,6 +243,75 @@ pub async fn runs_that_are_put_aside_wait_in_order_by_function(bed: &mut dyn Bed
         }
     };
     timeout(PATIENCE, empty).await.expect("all are gone");
+}
+
+/// Of all runs, those are found that have not ended and whose moment is past, with what asked for
+/// them, and up to where requests are ended.
+pub async fn runs_that_are_open_are_found_with_what_is_known_of_them(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let later = wall_clock().plus_ms(3_600_000);
+    let open = async |limit| log.open_runs(later, limit).await.expect("looked for");
+    assert_eq!(open(10).await, []);
+    let mut workers = log.run_commands().await.expect("opened");
+    assert_eq!(log.requests_ended().await.expect("known"), Seq(0));
+    let mut asked = Vec::new();
+    for n in 1..=2 {
+        let subject = subject::run_command(&org(), &name("hello"), run_id(n));
+        bed.publish(&subject, &[], b"{}").await;
+        asked.push(pull_one(workers.as_mut()).await);
+    }
+    let delayed = |until| RunEvent::Delayed {
+        until,
+        at: Timestamp(1),
+        command: Seq(1),
+        digest: None,
+    };
+    let finished = RunEvent::Finished {
+        result: RunResult::default(),
+        at: Timestamp(2),
+        digest: None,
+    };
+    let events = [
+        (1, delayed(wall_clock())),
+        (2, started(1)),
+        (3, delayed(later.plus_ms(60_000))),
+        (4, finished.clone()),
+        (5, started(1)),
+    ];
+    let mut last = Vec::new();
+    for (n, event) in events {
+        let appended = log.append_run(append(n, event, Seq(0))).await;
+        last.push(appended.expect("appended"));
+    }
+    let ended = append(2, finished, last[1]);
+    log.append_run(ended).await.expect("appended");
+    let found = |n: u32| OpenRun {
+        org: org(),
+        function: name("hello"),
+        run: run_id(n),
+        seq: last[n as usize - 1],
+    };
+    assert_eq!(open(10).await, [found(1), found(5)]);
+    assert_eq!(open(1).await, [found(1)]);
+    let before = wall_clock().plus_ms(-60_000);
+    let young = log.open_runs(before, 10).await.expect("looked for");
+    assert_eq!(young, [], "their last words are too young");
+
+    // The second one is ended first.
+    let (first, second) = (asked.remove(0), asked.remove(0));
+    second.ack.ack().await.expect("acknowledged");
+    let (hello, run) = (name("hello"), run_id(2));
+    let request = log.last_request(&org(), &hello, run).await;
+    let (seq, envelope) = request.expect("looked for").expect("it is there");
+    assert_eq!((seq, envelope.id), (second.seq, run_id(2)));
+    assert!(log.requests_ended().await.expect("known") < first.seq);
+    first.ack.ack().await.expect("acknowledged");
+    let ended = async {
+        while log.requests_ended().await.expect("known") < second.seq {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("both are ended");
 }
 
 /// Workers share the run commands, events of runs are none, and the asker hears the end.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use engine_model::{Alarm, Due, RequestId, TimerRequest, Timestamp};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bed::Bed;
-use super::samples::{key, nothing, pull_one};
+use super::samples::{PATIENCE, key, nothing, pull_one};
 use crate::message::wall_clock;
 
 fn due(name: &str, request: u32) -> Due {
@@ -112,6 +112,32 @@ pub async fn a_timer_that_is_taken_back_does_not_ring(bed: &mut dyn Bed) {
     let rung = pull_one(alarms.as_mut()).await;
     assert_eq!(rung.item, gone);
     rung.ack.ack().await.expect("acknowledged");
+}
+
+/// A timer can be looked at without taking it back, also once it has rung, until that is ended.
+pub async fn a_timer_is_seen_until_it_is_ended(bed: &mut dyn Bed) {
+    let log = bed.log();
+    let mut alarms = log.alarms().await.expect("opened");
+    let (seen, other) = (due("seen", 1), due("other", 2));
+    assert_eq!(log.timer(&seen).await.expect("looked at"), None);
+    let at = wall_clock().plus_ms(900);
+    log.set_timer(&timer(&seen, at)).await.expect("set");
+    for _ in 0..2 {
+        let found = log.timer(&seen).await.expect("looked at");
+        assert_eq!(found, Some(seen.clone()));
+    }
+    assert_eq!(log.timer(&other).await.expect("looked at"), None);
+    let rung = pull_one(alarms.as_mut()).await;
+    assert_eq!(rung.item, seen);
+    let found = log.timer(&seen).await.expect("looked at");
+    assert_eq!(found, Some(seen.clone()), "nobody has ended it");
+    rung.ack.ack().await.expect("acknowledged");
+    let gone = async {
+        while log.timer(&seen).await.expect("looked at").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("it is gone");
 }
 
 /// A set timer needs neither its setter nor the server's process.
