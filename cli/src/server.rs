@@ -13,6 +13,7 @@ mod parts;
 mod queries;
 mod rest;
 mod schedules;
+mod serving;
 mod settings;
 mod signals;
 mod up;

@@ -29,6 +29,7 @@ use super::home::Home;
 use super::invoker::RunInvoker;
 use super::queries::Answers;
 use super::rest::Accounts;
+use super::serving::Serving;
 use super::settings::{Ports, Settings};
 
 /// How long a command may take to be decided.
@@ -124,6 +125,7 @@ pub(crate) struct Parts {
     jetstream: JetStream,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
+    serving: Serving,
     pub(crate) client: Arc<Client>,
     pub(crate) sealer: Sealer,
 }
@@ -140,8 +142,13 @@ impl Parts {
         let vault: Arc<dyn Vault> =
             Arc::new(EnvelopeVault::new(masters, Arc::new(jetstream.keys())));
         let sealer = Sealer::parse(&vault.public_key())?;
+        let serving = Serving::start()?;
         let functions = match plan.roles.worker {
-            true => Some(Functions::start(functions_config(plan, blobs.clone())?)?),
+            true => {
+                let config = functions_config(plan, blobs.clone())?;
+                let _entered = serving.handle().enter();
+                Some(Functions::start(config)?)
+            }
             false => None,
         };
         let workers = functions
@@ -171,6 +178,7 @@ impl Parts {
             jetstream: jetstream.clone(),
             tasks: Vec::new(),
             stop,
+            serving,
             client,
             sealer,
         };
@@ -242,7 +250,8 @@ impl Parts {
             blobs,
             direct: self.node.caller(),
         });
-        let gateway = Gateway::start(config, invoker, self.stop.child_token()).await?;
+        let started = Gateway::start(config, invoker, self.stop.child_token());
+        let gateway = self.serving.handle().spawn(started).await??;
         if cell.set(gateway).is_err() {
             bail!("the gateway was started twice");
         }
@@ -300,6 +309,7 @@ impl Parts {
             jetstream,
             tasks,
             stop,
+            serving,
             client,
             ..
         } = self;
@@ -323,7 +333,7 @@ impl Parts {
         if let Some(functions) = functions {
             functions.shutdown(WORKERS_DRAIN).await;
         }
-        drop(client);
+        drop((client, serving));
         // Acknowledgements on their way would be lost with the connection.
         if let Err(error) = jetstream.flush().await {
             warn!(%error, "the last acknowledgements may come again");

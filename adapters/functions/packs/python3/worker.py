@@ -48,7 +48,8 @@ def move(descriptor, high):
 
 channel = move(CHANNEL, HIGH)
 queue = move(QUEUE, HIGH + 1)
-me = posix.getpid()
+# Whether this is a child that the function forked.
+stray = False
 reader = _io.open(channel, "rb", 65536, closefd=False)
 
 
@@ -113,8 +114,16 @@ zygote = None
 apart = False
 
 
+def is_stray():
+    global stray
+    stray = True
+
+
+posix.register_at_fork(after_in_child=is_stray)
+
+
 def send(text):
-    if posix.getpid() != me:  # a child that the function forked came back through the handler
+    if stray:  # it came back through the handler
         posix._exit(0)
     data = text.encode()
     while data:
@@ -387,8 +396,8 @@ class Zygote:
         return '{"left":1,' + reply[1:]
 
     def serve_and_end(self, order, writing):
-        global me, apart, channel
-        me = posix.getpid()
+        global stray, apart, channel
+        stray = False
         apart = True
         reply = serve(order)
         flush()

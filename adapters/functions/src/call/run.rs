@@ -34,6 +34,7 @@ use crate::call::carried::Carried;
 use crate::call::exchange::{Exchange, Exchanged, Hold};
 use crate::error::RunError;
 use crate::revision::Prepared;
+use crate::workers::ahead::Which;
 use crate::workers::floor::Floor;
 use crate::workers::frame;
 use crate::workers::logs::Logs;
@@ -243,14 +244,19 @@ async fn hold(
         if !ready(&mut call.context) {
             return Err(late());
         }
+        let give = |which| {
+            pool.give(which, bindings.digest(), |id, fresh| {
+                let files = fresh.then(|| bindings.files());
+                frame::call(id, &call.context, &call.input, files)
+            })
+        };
+        if let Some(given) = give(Which::Soon) {
+            return Ok(Hold::Place(given));
+        }
         if let Some(lease) = pool.lease_idle() {
             return Ok(Hold::Worker(lease));
         }
-        let given = pool.give(bindings.digest(), |id, fresh| {
-            let files = fresh.then(|| bindings.files());
-            frame::call(id, &call.context, &call.input, files)
-        });
-        if let Some(given) = given {
+        if let Some(given) = give(Which::Emptiest) {
             return Ok(Hold::Place(given));
         }
     }

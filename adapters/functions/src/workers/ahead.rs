@@ -17,8 +17,20 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How long after a call that printed none is given ahead: of what two calls print at the same time,
 /// nobody could say whose it is.
 const QUIET: Duration = Duration::from_secs(10);
+/// A wait that is worth it for not waking another worker.
+const SOON: Duration = Duration::from_micros(500);
 /// New values count for one part of so many in the average.
 const WEIGHT: u64 = 8;
+
+/// Which desk an order is to lie on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The fullest one whose worker comes to it so soon that waking another would gain nothing: few
+    /// workers that are always busy do more than many that fall asleep after every call.
+    Soon,
+    /// The one with the fewest orders.
+    Emptiest,
+}
 
 /// What a pool knows of it.
 #[derive(Debug)]
@@ -84,12 +96,20 @@ impl Ahead {
             && self.not_before_ms.load(Ordering::Relaxed) <= self.now_ms()
     }
 
-    /// The open desk with the fewest orders.
-    pub(crate) fn best(&self) -> Option<Arc<Desk>> {
+    /// An open desk with room.
+    pub(crate) fn desk(&self, which: Which) -> Option<Arc<Desk>> {
         let desks = self.desks();
         let open = desks.iter().filter_map(Weak::upgrade);
         let loads = open.filter_map(|desk| desk.load().map(|load| (load, desk)));
-        let best = loads.min_by_key(|(load, _)| *load);
+        let best = match which {
+            Which::Soon => {
+                let pace = self.pace_us.load(Ordering::Relaxed).max(1);
+                let soon = SOON.as_micros() as u64 / pace;
+                let soon = loads.filter(|(load, _)| (*load as u64) < soon);
+                soon.max_by_key(|(load, _)| *load)
+            }
+            Which::Emptiest => loads.min_by_key(|(load, _)| *load),
+        };
         best.map(|(_, desk)| desk)
     }
 

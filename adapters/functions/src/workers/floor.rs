@@ -282,12 +282,13 @@ impl Floor {
         for _ in 0..missing {
             let (floor, blueprint) = (Arc::downgrade(self), Arc::clone(blueprint));
             let closing = self.closing.clone();
-            self.tasks.spawn(async move {
+            let stock = async move {
                 let _ = closing.run_until_cancelled(tokio::time::sleep(delay)).await;
                 if let Some(floor) = Weak::upgrade(&floor) {
                     floor.stock(&blueprint).await;
                 }
-            });
+            };
+            self.tasks.spawn_on(stock, &self.reaper.runtime);
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::error::Failure;
 use crate::revision::Prepared;
-use crate::workers::ahead::{Ahead, Given};
+use crate::workers::ahead::{Ahead, Given, Which};
 use crate::workers::desk::Handed;
 use crate::workers::floor::{Floor, Need};
 use crate::workers::worker::{Conduct, Worker};
@@ -178,6 +178,7 @@ impl Pool {
     /// that is wise and nobody waits who came before.
     pub(crate) fn give(
         self: &Arc<Self>,
+        which: Which,
         bindings: &[u8],
         make: impl FnOnce(u64, bool) -> Vec<u8>,
     ) -> Option<Given> {
@@ -191,9 +192,9 @@ impl Pool {
             }
             inner.live < self.processors
         };
-        let desk = self.ahead.best()?;
+        let desk = self.ahead.desk(which)?;
         let (id, told) = desk.put(bindings, make)?;
-        if few {
+        if few && which == Which::Emptiest {
             self.scale();
         }
         Some(Given { id, desk, told })
@@ -288,7 +289,7 @@ impl Pool {
     fn start(self: &Arc<Self>, need: Need) {
         let pool = Arc::clone(self);
         let strikes = self.inner().strikes;
-        self.floor.tasks.spawn(async move {
+        let start = async move {
             let pause = tokio::time::sleep(pause(strikes));
             pool.floor.closing.run_until_cancelled(pause).await;
             let begun = Instant::now();
@@ -307,7 +308,9 @@ impl Pool {
                 Err(failure) => pool.not_started(&failure, need),
             }
             pool.scale();
-        });
+        };
+        let floor = &self.floor;
+        floor.tasks.spawn_on(start, &floor.reaper.runtime);
     }
 
     fn not_started(&self, failure: &Failure, need: Need) {

@@ -200,6 +200,9 @@ impl Worker {
         permit: Option<Permit>,
         reaper: Reaper,
     ) -> std::io::Result<Self> {
+        // Whoever starts it, it is watched where its calls are carried out.
+        let runtime = reaper.runtime.clone();
+        let _entered = runtime.enter();
         Ok(Self {
             channel: Channel::new(sandboxed.channel)?,
             inbox: Vec::new(),
