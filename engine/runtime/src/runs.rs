@@ -219,7 +219,7 @@ async fn handle(bench: &Bench, delivery: RunDelivery, asked: Asked, look: bool) 
         Err(unreadable) => return refuse(bench, unreadable, ack.as_ref()).await,
     };
     if envelope.command.cancel {
-        if let Err(error) = cancel::take(bench, &envelope, ack.as_ref()).await {
+        if let Err(error) = cancel::take(bench, &envelope, deliveries, ack.as_ref()).await {
             debug!(run.id = %envelope.id, %error, "request to end a run comes again");
         }
         return;

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_model::{
     Actor, Code, Due, Rejection, RunEnvelope, RunErrorKind, RunEvent, RunId, RunReply, RunResult,
-    Seq, TimerRequest, Timestamp,
+    Seq, Timestamp,
 };
-use engine_stream::{Ack, AppendError, Delivery, Error, Unreadable};
+use engine_stream::{Ack, AppendError, Delivery, Error, Log, RunAppend, Unreadable};
 use futures::StreamExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::call::failed;
-use super::{AGAIN, Bench, answer, append, refuse};
+use super::{AGAIN, Bench, answer, refuse};
 use crate::clock::now;
 use crate::pull::{self, RECONNECT};
 
@@ -123,7 +123,8 @@ async fn handle(bench: &Bench, delivery: Delivery<Result<RunEnvelope, Unreadable
         Ok(envelope) => envelope,
         Err(unreadable) => return refuse(bench, unreadable, delivery.ack.as_ref()).await,
     };
-    if let Err(error) = take(bench, &envelope, delivery.ack.as_ref()).await {
+    let (deliveries, ack) = (delivery.deliveries, delivery.ack.as_ref());
+    if let Err(error) = take(bench, &envelope, deliveries, ack).await {
         debug!(run.id = %envelope.id, %error, "request to end a run comes again");
     }
 }
@@ -132,9 +133,11 @@ async fn handle(bench: &Bench, delivery: Delivery<Result<RunEnvelope, Unreadable
 pub(super) async fn take(
     bench: &Bench,
     envelope: &RunEnvelope,
+    deliveries: u32,
     ack: &dyn Ack,
 ) -> Result<(), Error> {
-    match decide(bench, envelope).await {
+    let again = deliveries > 1;
+    match decide(bench.log.as_ref(), &bench.in_hand, envelope, again).await {
         Ok(decided) => {
             debug!(run.id = %envelope.id, "request to end a run decided");
             answer(bench, envelope, decided).await?;
@@ -153,17 +156,30 @@ pub(super) fn cancelled(by: &Actor) -> RunResult {
 }
 
 /// Decides a request to end a run: the position at which it is on record, or why not.
-async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rejection>, Error> {
+/// One that comes `again` may have been decided already.
+async fn decide(
+    log: &dyn Log,
+    in_hand: &InHand,
+    envelope: &RunEnvelope,
+    again: bool,
+) -> Result<Result<Seq, Rejection>, Error> {
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
     for _ in 0..CLASHES_MAX {
-        let last = bench.log.last_run_event(org, function, run).await?;
+        let last = log.last_run_event(org, function, run).await?;
         let (expected, event) = match last {
             None => (Seq(0), end(envelope, None)),
             Some((seq, event)) => match event {
-                RunEvent::Finished { result, .. } => return Ok(ended(run, seq, &result)),
+                RunEvent::Finished { result, at, .. } => {
+                    let ended = ended(run, seq, &result);
+                    if ended.is_ok() && again {
+                        // Whoever had this request before may have died over it.
+                        tell_waiting(log, envelope, seq, result, at).await?;
+                    }
+                    return Ok(ended);
+                }
                 RunEvent::CancelRequested { .. } => {
                     // The signal may have been missed.
-                    signal(bench, run).await;
+                    signal(log, in_hand, run).await;
                     return Ok(Ok(seq));
                 }
                 RunEvent::Started {
@@ -182,11 +198,18 @@ async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rej
                 }
             },
         };
-        match append(bench, envelope, event.clone(), expected).await {
+        let append = RunAppend {
+            org: org.clone(),
+            function: function.clone(),
+            run,
+            event: event.clone(),
+            expected,
+        };
+        match log.append_run(append).await {
             Ok(seq) => {
-                signal(bench, run).await;
+                signal(log, in_hand, run).await;
                 if let RunEvent::Finished { result, at, .. } = event {
-                    tell_waiting(bench, envelope, seq, result, at).await;
+                    tell_waiting(log, envelope, seq, result, at).await?;
                 }
                 return Ok(Ok(seq));
             }
@@ -202,16 +225,15 @@ async fn decide(bench: &Bench, envelope: &RunEnvelope) -> Result<Result<Seq, Rej
 }
 
 /// Tells who waits for a run that was never begun, or not again: those that its last request and
-/// its timer name. The timer, which alone may know of some, is taken back last, and set again when
-/// they could not be told. Whatever else fails here is made good when the timer rings or the message
-/// comes again.
+/// its timer name. The timer, which alone may know of some, is taken back when they are told. Safe
+/// to repeat: who is told twice hears the same.
 async fn tell_waiting(
-    bench: &Bench,
+    log: &dyn Log,
     envelope: &RunEnvelope,
     seq: Seq,
     result: RunResult,
     finished_at: Timestamp,
-) {
+) -> Result<(), Error> {
     let (org, function, run) = (&envelope.org, &envelope.function, envelope.id);
     let reply = RunReply {
         run,
@@ -221,42 +243,25 @@ async fn tell_waiting(
         result,
         finished_at,
     };
-    let asked = match bench.log.last_request(org, function, run).await {
-        Ok(asked) => asked.and_then(|(_, asked)| asked.reply_to),
-        Err(error) => {
-            debug!(%error, run.id = %run, "who asked for a run is not known");
+    let asked = log.last_request(org, function, run).await?;
+    let asked = asked.and_then(|(_, asked)| asked.reply_to);
+    let timer = match log.timer(&Due::of_run(org, run)).await {
+        Err(error @ Error::Corrupt { .. }) => {
+            warn!(%error, run.id = %run, "who waits for a run is not known");
             None
         }
+        timer => timer?,
     };
-    if let Some(inbox) = &asked
-        && let Err(error) = bench.log.answer_run(inbox, &reply).await
-    {
-        debug!(%error, run.id = %run, "who waits for a run was not told of its end");
-        // Nor would be who is named by the timer, which tells them later.
-        return;
+    let waits = timer.as_ref().and_then(|due| due.run.as_ref());
+    let waits = waits.and_then(|wake| wake.reply_to.clone());
+    let other = waits.filter(|waits| Some(waits) != asked.as_ref());
+    for inbox in asked.iter().chain(&other) {
+        log.answer_run(inbox, &reply).await?;
     }
-    let due = match bench.log.drop_timer(&Due::of_run(org, run)).await {
-        Ok(due) => due,
-        Err(error) => {
-            return debug!(%error, run.id = %run, "the timer of a run was not taken back");
-        }
-    };
-    let waiting = due
-        .as_ref()
-        .and_then(|due| due.run.as_ref()?.reply_to.clone());
-    let Some((due, inbox)) = due
-        .zip(waiting)
-        .filter(|(_, inbox)| Some(inbox) != asked.as_ref())
-    else {
-        return;
-    };
-    if let Err(error) = bench.log.answer_run(&inbox, &reply).await {
-        debug!(%error, run.id = %run, "who waits for a run is told of its end later");
-        let at = now();
-        if let Err(error) = bench.log.set_timer(&TimerRequest { due, at }).await {
-            warn!(%error, run.id = %run, "who waits for a run was not told of its end");
-        }
+    if let Some(due) = timer {
+        log.drop_timer(&due).await?;
     }
+    Ok(())
 }
 
 fn end(envelope: &RunEnvelope, digest: Option<String>) -> RunEvent {
@@ -278,10 +283,13 @@ fn ended(run: RunId, seq: Seq, result: &RunResult) -> Result<Seq, Rejection> {
 }
 
 /// Here and everywhere else.
-async fn signal(bench: &Bench, run: RunId) {
-    bench.in_hand.cancel(run);
-    if let Err(error) = bench.log.signal_cancel(run).await {
+async fn signal(log: &dyn Log, in_hand: &InHand, run: RunId) {
+    in_hand.cancel(run);
+    if let Err(error) = log.signal_cancel(run).await {
         // Whoever carries it out looks into its log now and then.
         debug!(%error, run.id = %run, "the end of a run was not signalled");
     }
 }
+
+#[cfg(test)]
+mod tests;
