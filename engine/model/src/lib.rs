@@ -52,7 +52,7 @@ pub use run::{
     LogLine, LogStream, RunCommand, RunEnvelope, RunError, RunErrorKind, RunEvent, RunLogs,
     RunReply, RunResult, RunTimings, RunWake,
 };
-pub use schedule::{Overlap, ScheduleEvent, ScheduleOutcome};
+pub use schedule::{Overlap, ScheduleEvent, ScheduleOutcome, StillGoing};
 pub use sealed::{ClientSealed, KeyId, Sealed};
 pub use status::Status;
 pub use time::{Alarm, Due, Timestamp};

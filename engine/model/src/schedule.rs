@@ -148,6 +148,18 @@ pub enum ScheduleOutcome {
 /// Field of the output of a run that was left out: the run that was still going.
 const STILL_GOING: &str = "stillGoing";
 
+/// Field beside it: the function of that run.
+const FUNCTION: &str = "function";
+
+/// A run that was still going when another one of its schedule came due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillGoing {
+    /// The run.
+    pub run: RunId,
+    /// Its function, which need not be that of the other. Older programs did not say.
+    pub function: Option<Name>,
+}
+
 impl RunId {
     /// The one run of a schedule at a moment, whoever asks for it and however often.
     #[must_use]
@@ -157,12 +169,13 @@ impl RunId {
 }
 
 impl RunResult {
-    /// How the run of an occurrence ends that is left out because `other` is still going.
+    /// How the run of an occurrence ends that is left out because `other`, of a function, is still
+    /// going.
     #[must_use]
-    pub fn left_out(schedule: &Name, other: RunId) -> Self {
+    pub fn left_out(schedule: &Name, other: RunId, function: &Name) -> Self {
         let message = format!("left out: run {other} of schedule {schedule} was still going");
         Self {
-            output: json!({ STILL_GOING: other }),
+            output: json!({ STILL_GOING: other, FUNCTION: function }),
             error: Some(RunError {
                 kind: RunErrorKind::Cancelled,
                 message,
@@ -174,8 +187,12 @@ impl RunResult {
 
     /// The run because of which this one was left out.
     #[must_use]
-    pub fn still_going(&self) -> Option<RunId> {
-        self.output.get(STILL_GOING)?.as_str()?.parse().ok()
+    pub fn still_going(&self) -> Option<StillGoing> {
+        let text = |field| self.output.get(field)?.as_str();
+        Some(StillGoing {
+            run: text(STILL_GOING)?.parse().ok()?,
+            function: text(FUNCTION).and_then(|name| Name::new(name).ok()),
+        })
     }
 }
 
@@ -210,8 +227,17 @@ mod tests {
     #[test]
     fn a_run_that_was_left_out_says_because_of_which() {
         let other = RunId::derived(format_args!("other"));
-        let result = RunResult::left_out(&Name::new("s").unwrap(), other);
-        assert_eq!(result.still_going(), Some(other));
+        let (schedule, function) = (Name::new("s").unwrap(), Name::new("f").unwrap());
+        let mut result = RunResult::left_out(&schedule, other, &function);
+        let mut still = StillGoing {
+            run: other,
+            function: Some(function),
+        };
+        assert_eq!(result.still_going(), Some(still.clone()));
+        // As older programs wrote it.
+        result.output = json!({ "stillGoing": other });
+        still.function = None;
+        assert_eq!(result.still_going(), Some(still));
         assert_eq!(RunResult::default().still_going(), None);
     }
 }

@@ -18,7 +18,7 @@ use adapter_kit::Later;
 use engine_core::{Occurrence, Turn, before, latest, passed, recorded, request, schedules, turn};
 use engine_model::spec::Overlap;
 use engine_model::{
-    Actor, Alarm, Cause, Due, Outcome, ResourceId, ResourceKey, RunEvent, RunId, RunResult,
+    Actor, Alarm, Cause, Due, Name, Outcome, ResourceId, ResourceKey, RunEvent, RunId, RunResult,
     ScheduleOutcome, Seq, TimerRequest, Timestamp,
 };
 use engine_stream::{AppendError, Error, Log, RunAppend};
@@ -268,8 +268,8 @@ impl Schedules {
             Overlap::Skip => self.going(key, due).await?,
         };
         Ok(match going {
-            Some(other) => RunEvent::Finished {
-                result: RunResult::left_out(&key.name, other),
+            Some((other, function)) => RunEvent::Finished {
+                result: RunResult::left_out(&key.name, other, &function),
                 at,
                 digest: None,
             },
@@ -282,9 +282,13 @@ impl Schedules {
         })
     }
 
-    /// The run that was still going when this one came due: that of the occurrence before, or the
-    /// one because of which that was left out.
-    async fn going(&self, key: &ResourceKey, due: &Occurrence) -> Result<Option<RunId>, Error> {
+    /// The run that was still going when this one came due, and its function: that of the occurrence
+    /// before, or the one because of which that was left out.
+    async fn going(
+        &self,
+        key: &ResourceKey,
+        due: &Occurrence,
+    ) -> Result<Option<(RunId, Name)>, Error> {
         let Some(previous) = self.fold.read(|world| before(world, key, due.at)) else {
             return Ok(None);
         };
@@ -294,12 +298,12 @@ impl Schedules {
                 None => return Ok(None),
                 Some(other) => other,
             },
-            Some(_) => return Ok(Some(previous.run)),
+            Some(_) => return Ok(Some((previous.run, previous.function))),
         };
-        let of = &previous.function;
-        let last = self.log.last_run_event(&key.org, of, other).await?;
+        let of = other.function.unwrap_or(previous.function);
+        let last = self.log.last_run_event(&key.org, &of, other.run).await?;
         let goes_on = last.is_some_and(|(_, event)| !matches!(event, RunEvent::Finished { .. }));
-        Ok(goes_on.then_some(other))
+        Ok(goes_on.then_some((other.run, of)))
     }
 
     /// The last event of an occurrence's run.

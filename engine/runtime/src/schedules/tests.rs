@@ -356,7 +356,12 @@ async fn what_comes_due_while_the_run_before_is_going_is_left_out_and_says_so() 
         let Some((_, RunEvent::Finished { result, .. })) = last(s).await else {
             panic!("{s} is left out")
         };
-        assert_eq!(result.still_going(), Some(run(1)), "{s}");
+        let still = result.still_going().unwrap();
+        assert_eq!(
+            (still.run, still.function),
+            (run(1), Some(name("f"))),
+            "{s}"
+        );
     }
     // The first one ends.
     let (expected, _) = last(1).await.unwrap();
@@ -374,4 +379,70 @@ async fn what_comes_due_while_the_run_before_is_going_is_left_out_and_says_so() 
     log.append_run(append).await.unwrap();
     let found = requests(inbox.as_mut(), Duration::from_secs(1)).await;
     once(&found, &runs(begun, [passed + 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_going_is_not_forgotten_when_the_schedule_runs_another_function() {
+    let log = Memory::new();
+    let begun = log.now();
+    log_with(spec("1s", Overlap::Skip), begun, &log).await;
+    let mut inbox = log.run_commands().await.unwrap();
+    let node = Node::on(&log).await.at_work(&log).await;
+    let _ = node.schedules.look(&key()).await;
+    let found = requests(inbox.as_mut(), Duration::from_millis(2_500)).await;
+    once(&found, &runs(begun, [1]));
+    let run = |s: i64| RunId::of_schedule(&org(), id(), begun.plus_ms(s * 1000));
+    for (function, until) in [("g", 6), ("h", 10)] {
+        let spec = ScheduleSpec {
+            function: name(function),
+            ..spec("1s", Overlap::Skip)
+        };
+        let last = log.last(&key()).await.unwrap().unwrap();
+        let cause = Cause::Effect {
+            seq: last.seq,
+            index: 0,
+        };
+        let commit = Commit {
+            id: Commit::id_for(&key(), last.seq, cause),
+            events: vec![
+                Event::Schedule(ScheduleEvent::Updated { spec }),
+                Event::Schedule(ScheduleEvent::Begun),
+            ],
+            at: log.now(),
+            cause,
+            ..last.commit
+        };
+        let changed = log.append(&commit, last.seq).await.unwrap();
+        node.schedules.fold.reached(changed).await;
+        let within = begun.plus_ms(until * 1000 + 300).since_ms(log.now());
+        let within = Duration::from_millis(u64::try_from(within).unwrap());
+        let _ = node.schedules.look(&key()).await;
+        let found = requests(inbox.as_mut(), within).await;
+        once(&found, &BTreeSet::new());
+        for s in until - 2..=until {
+            let last = log.last_run_event(&org(), &name(function), run(s)).await;
+            let Some((_, RunEvent::Finished { result, .. })) = last.unwrap() else {
+                panic!("{s} is left out")
+            };
+            let still = result.still_going().unwrap();
+            assert_eq!(still.run, run(1), "{s}");
+            assert_eq!(still.function, Some(name("f")), "{s}");
+        }
+    }
+    let last = log.last_run_event(&org(), &name("f"), run(1)).await;
+    let append = RunAppend {
+        org: org(),
+        function: name("f"),
+        run: run(1),
+        event: RunEvent::Finished {
+            result: RunResult::default(),
+            at: log.now(),
+            digest: None,
+        },
+        expected: last.unwrap().unwrap().0,
+    };
+    log.append_run(append).await.unwrap();
+    let found = requests(inbox.as_mut(), Duration::from_secs(1)).await;
+    once(&found, &runs(begun, [11]));
+    assert_eq!(found[0].function, name("h"));
 }
