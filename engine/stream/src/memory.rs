@@ -6,6 +6,7 @@ mod client;
 mod consumer;
 mod faults;
 mod log;
+mod runs;
 mod store;
 
 use std::collections::HashMap;

@@ -13,13 +13,13 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
-use super::consumer::{Consumer, MemoryInbox, Source, Takes};
+use super::consumer::{MemoryInbox, Source, Takes};
+use super::runs::run_recorded;
 use super::store::{Store, Stored};
 use super::{Memory, Operation, Shared, World};
 use crate::decode;
 use crate::message::{
-    COMMAND_ID, Headers, LETTER, ORIGIN, aside, commit_headers, is_open, json, request_headers,
-    run_headers, waiting_headers,
+    COMMAND_ID, Headers, LETTER, ORIGIN, commit_headers, json, request_headers, waiting_headers,
 };
 use crate::port::{
     AppendError, DeadLetter, Error, Inbox, Log, OpenRun, RunAppend, RunRecorded, Unreadable,
@@ -27,9 +27,9 @@ use crate::port::{
 use crate::settings::RunRetention;
 
 /// What the server takes by default; the twin refuses what it would.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-fn map(headers: Headers) -> HashMap<String, String> {
+pub(super) fn map(headers: Headers) -> HashMap<String, String> {
     headers
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -56,27 +56,6 @@ fn recorded(message: &Stored) -> Result<Recorded, Error> {
     })
 }
 
-fn run_recorded(message: &Stored) -> Result<RunRecorded, Error> {
-    let seq = message.seq;
-    let known = if message.subject.starts_with("dispatch.run.") {
-        let names = subject::parse_run(&message.subject);
-        let event = serde_json::from_slice(&message.body).ok();
-        names
-            .zip(event)
-            .map(|((org, function, run), event)| RunRecorded::Happened {
-                seq,
-                org,
-                function,
-                run,
-                event,
-            })
-    } else {
-        let envelope = message.read(decode::run).ok();
-        envelope.map(|envelope| RunRecorded::Requested { seq, envelope })
-    };
-    Ok(known.unwrap_or(RunRecorded::Unreadable { seq }))
-}
-
 impl Shared {
     fn append_now(&self, commit: &Commit, expected: Seq) -> Result<Seq, AppendError> {
         let body = json(commit);
@@ -96,25 +75,6 @@ impl Shared {
         {
             Ok(seq) => Ok(seq),
             Err(Some(last)) if mine(&last) => Ok(last.seq),
-            Err(_) => Err(AppendError::Clash),
-        }
-    }
-
-    fn append_run_now(&self, append: &RunAppend) -> Result<Seq, AppendError> {
-        let subject = subject::run(&append.org, &append.function, append.run);
-        let body = json(&append.event);
-        if body.len() >= MESSAGE_BYTES_MAX {
-            return Err(AppendError::TooLarge { bytes: body.len() });
-        }
-        let headers = map(run_headers(append.run, &append.event));
-        let at = self.now();
-        let mut world = self.world.lock().expect("no holder panics");
-        match world
-            .runs
-            .append(&subject, append.expected, headers, body.clone(), at)
-        {
-            Ok(seq) => Ok(seq),
-            Err(Some(last)) if last.seq > append.expected && last.body == body => Ok(last.seq),
             Err(_) => Err(AppendError::Clash),
         }
     }
@@ -428,10 +388,7 @@ impl Log for Memory {
 
     async fn runs_aside(&self, org: &OrgName, function: &Name) -> Result<HashSet<RunId>, Error> {
         let world = self.shared.world.lock().expect("no holder panics");
-        let subject = subject::waiting(org, function);
-        let waiting = world.waiting.of_subject(&subject);
-        let ids = waiting.filter_map(|message| aside(message.header(header::CE_ID)?));
-        Ok(ids.collect())
+        Ok(world.runs_aside(&subject::waiting(org, function)))
     }
 
     async fn append_run(&self, append: RunAppend) -> Result<Seq, AppendError> {
@@ -493,32 +450,12 @@ impl Log for Memory {
 
     async fn requests_ended(&self) -> Result<Seq, Error> {
         let world = self.shared.world.lock().expect("no holder panics");
-        let consumer = world.consumers.get(&("workers", None));
-        Ok(Seq(consumer.map_or(0, Consumer::ended)))
+        Ok(world.requests_ended())
     }
 
     async fn open_runs(&self, before: Timestamp, limit: usize) -> Result<Vec<OpenRun>, Error> {
         let world = self.shared.world.lock().expect("no holder panics");
-        let all = world.runs.messages.values();
-        let last = all
-            .take_while(|message| message.at <= before)
-            .filter(|message| message.subject.starts_with("dispatch.run."))
-            .filter(|message| {
-                let last = world.runs.last(&message.subject);
-                last.is_some_and(|last| last.seq == message.seq)
-            });
-        let open = last.filter(|message| is_open(|name| message.header(name), before));
-        let known = open.filter_map(|message| {
-            let (org, function, run) = subject::parse_run(&message.subject)?;
-            let seq = message.seq;
-            Some(OpenRun {
-                org,
-                function,
-                run,
-                seq,
-            })
-        });
-        Ok(known.take(limit).collect())
+        Ok(world.open_runs(before, limit))
     }
 
     async fn signal_cancel(&self, run: RunId) -> Result<(), Error> {
