@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::workers::pool::Lease;
 
 /// So many orders lie on a desk at most, besides the one that is worked on.
-pub(crate) const ORDERS_MAX: usize = 16;
+pub(crate) const ORDERS_MAX: usize = 64;
 /// The load of a desk on which nothing can be put.
 const SHUT: usize = usize::MAX;
 /// Ids are whole numbers that every language's JSON reads exactly.

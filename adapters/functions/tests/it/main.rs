@@ -11,6 +11,7 @@ mod support;
 mod oci;
 
 mod abuse;
+mod ahead;
 mod binary;
 mod builds;
 mod handlers;
