@@ -359,4 +359,6 @@ fn again(reason: impl Into<String>) -> Later {
 }
 
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod tests;

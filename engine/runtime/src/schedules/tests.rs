@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-fn org() -> OrgName {
+pub(super) fn org() -> OrgName {
     OrgName::new("acme").unwrap()
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn key() -> ResourceKey {
+pub(super) fn key() -> ResourceKey {
     ResourceKey::new(org(), Kind::Schedule, name("s"))
 }
 
@@ -29,7 +29,7 @@ fn id() -> ResourceId {
     ResourceId::derived(format_args!("the schedule"))
 }
 
-fn spec(every: &str, overlap: Overlap) -> ScheduleSpec {
+pub(super) fn spec(every: &str, overlap: Overlap) -> ScheduleSpec {
     ScheduleSpec {
         function: name("f"),
         cron: String::new(),
@@ -63,13 +63,13 @@ async fn log_with(spec: ScheduleSpec, begun: Timestamp, log: &Memory) {
 }
 
 /// A node, of which only this is of interest here.
-struct Node {
+pub(super) struct Node {
     schedules: Arc<Schedules>,
     tasks: JoinSet<()>,
 }
 
 impl Node {
-    async fn on(log: &Memory) -> Self {
+    pub(super) async fn on(log: &Memory) -> Self {
         let stop = CancellationToken::new();
         let fold = Arc::new(Fold::default());
         let shared: Arc<dyn Log> = Arc::new(log.clone());
@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// It sweeps, and takes alarms from now on.
-    async fn at_work(mut self, log: &Memory) -> Self {
+    pub(super) async fn at_work(mut self, log: &Memory) -> Self {
         let own = self.schedules.clone();
         self.tasks.spawn(async move {
             let _ = own.sweep(CancellationToken::new()).await;
@@ -96,12 +96,12 @@ impl Node {
         let (own, mut inbox) = (self.schedules.clone(), log.alarms().await.unwrap());
         self.tasks.spawn(async move {
             loop {
-                for alarm in inbox.pull(10).await.unwrap() {
-                    let ended = match own.look(&alarm.item.key).await {
+                // Whatever fails comes again.
+                for alarm in inbox.pull(10).await.unwrap_or_default() {
+                    let _ = match own.look(&alarm.item.key).await {
                         Ok(()) => alarm.ack.ack().await,
                         Err(later) => alarm.ack.again(later.delay).await,
                     };
-                    ended.unwrap();
                 }
             }
         });
@@ -110,7 +110,7 @@ impl Node {
 }
 
 /// The requests that come within a time.
-async fn requests(
+pub(super) async fn requests(
     inbox: &mut dyn Inbox<Result<RunEnvelope, engine_stream::Unreadable>>,
     within: Duration,
 ) -> Vec<RunEnvelope> {
