@@ -1,8 +1,8 @@
 //! Random stories in virtual time: a schedule is made, changed, paused and deleted while nodes die
-//! and come back, and the log fails them. Each occurrence has its run, or is on record as missed,
+//! and come back, clocks are set forward, and the log fails them. Each occurrence has its run, or is on record as missed,
 //! or was called off; and nothing else is run.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use engine_model::spec::ScheduleSpec;
 use engine_model::{Commit, Event, Name, ScheduleEvent};
@@ -79,6 +79,8 @@ struct Story {
     log: Memory,
     rng: Rng,
     trouble: Arc<Trouble>,
+    /// How much the clocks of the nodes were set forward, in milliseconds.
+    ahead: Arc<AtomicI64>,
     nodes: Vec<(Node, Timestamp)>,
     /// From when to when nodes lived.
     alive: Vec<(Timestamp, Timestamp)>,
@@ -99,6 +101,7 @@ impl Story {
             log,
             rng: Rng(AtomicU64::new(seed)),
             trouble,
+            ahead: Arc::default(),
             nodes: Vec::new(),
             alive: Vec::new(),
             now: None,
@@ -106,9 +109,32 @@ impl Story {
         }
     }
 
+    fn time(&self) -> Timestamp {
+        self.log.now().plus_ms(self.ahead.load(Ordering::Relaxed))
+    }
+
+    fn has_jumped(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed) > 0
+    }
+
+    /// The clocks of all nodes are set forward: nobody was there in between.
+    fn jump(&mut self) {
+        let before = self.time();
+        let by = [3_000, 30_000, 3_600_000][usize::try_from(self.rng.below(3)).unwrap()];
+        self.ahead.fetch_add(by, Ordering::Relaxed);
+        let after = self.time();
+        for (_, born) in &mut self.nodes {
+            self.alive.push((*born, before));
+            *born = after;
+        }
+    }
+
     async fn birth(&mut self) {
-        let node = Node::on(&self.log).await.at_work(&self.log).await;
-        self.nodes.push((node, self.log.now()));
+        let (log, ahead) = (self.log.clone(), self.ahead.clone());
+        let clock = move || log.now().plus_ms(ahead.load(Ordering::Relaxed));
+        let node = Node::with_clock(&self.log, Arc::new(clock)).await;
+        let node = node.at_work(&self.log).await;
+        self.nodes.push((node, self.time()));
     }
 
     fn death(&mut self) {
@@ -117,12 +143,12 @@ impl Story {
         }
         let one = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap();
         let (_, born) = self.nodes.swap_remove(one);
-        self.alive.push((born, self.log.now()));
+        self.alive.push((born, self.time()));
     }
 
     /// The next of the schedule's documents, and whether it is deleted or made.
     async fn change(&mut self) {
-        let at = self.log.now();
+        let at = self.time();
         let mut events = Vec::new();
         self.now = match self.now.take() {
             Some(_) if self.rng.one_in(5) => {
@@ -235,8 +261,10 @@ async fn tell(seed: u64) -> (Vec<String>, usize, usize) {
     for _ in 0..CHANGES {
         story.change().await;
         for _ in 0..=story.rng.below(3) {
-            match story.rng.below(4) {
+            match story.rng.below(5) {
                 0 => story.death(),
+                // In half of the stories.
+                4 if seed % 2 == 1 => story.jump(),
                 1 | 2 if story.nodes.len() < 3 => story.birth().await,
                 _ => {}
             }
@@ -247,7 +275,7 @@ async fn tell(seed: u64) -> (Vec<String>, usize, usize) {
     }
     story.trouble.on.store(false, Ordering::Relaxed);
     story.birth().await;
-    let end = story.log.now();
+    let end = story.time();
     tokio::time::sleep(Duration::from_millis(NOTICED_MS as u64 + 15_000)).await;
     while !story.nodes.is_empty() {
         story.death();
@@ -271,18 +299,22 @@ async fn tell(seed: u64) -> (Vec<String>, usize, usize) {
             let is_missed = missed.iter().any(|(from, to)| (*from..=*to).contains(&at));
             let noticed = at.plus_ms(NOTICED_MS);
             let called_off = life.until.is_some_and(|until| until <= noticed);
-            let there = story.was_there(at.plus_ms(-NOTICED_MS), at.plus_ms(14_000));
-            let unnoticed = life.until.is_some_and(|until| {
-                let from = |ms| at.plus_ms(ms);
-                !(0..until.since_ms(at)).step_by(1000).any(|ms| {
-                    from(ms + NOTICED_MS) <= until
-                        && story.was_there(from(ms), from(ms + NOTICED_MS))
+            // Timers go by the log's clock, and are late when others were set forward.
+            let there =
+                !story.has_jumped() && story.was_there(at.plus_ms(-NOTICED_MS), at.plus_ms(14_000));
+            let unnoticed = || {
+                life.until.is_some_and(|until| {
+                    let from = |ms| at.plus_ms(ms);
+                    !(0..until.since_ms(at)).step_by(1000).any(|ms| {
+                        from(ms + NOTICED_MS) <= until
+                            && story.was_there(from(ms), from(ms + NOTICED_MS))
+                    })
                 })
-            });
+            };
             left_out += usize::from(!is_asked);
             match (is_asked, is_missed) {
                 (true, true) => wrong.push(format!("{at} was run, and is on record as missed")),
-                (false, false) if !called_off && !unnoticed => {
+                (false, false) if !called_off && !unnoticed() => {
                     wrong.push(format!("{at} was not run, and nobody says why: {life:?}"));
                 }
                 (false, true) if there => {

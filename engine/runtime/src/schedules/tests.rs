@@ -69,7 +69,12 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) async fn on(log: &Memory) -> Self {
+    async fn on(log: &Memory) -> Self {
+        let clock = log.clone();
+        Self::with_clock(log, Arc::new(move || clock.now())).await
+    }
+
+    pub(super) async fn with_clock(log: &Memory, clock: Clock) -> Self {
         let stop = CancellationToken::new();
         let fold = Arc::new(Fold::default());
         let shared: Arc<dyn Log> = Arc::new(log.clone());
@@ -81,8 +86,6 @@ impl Node {
         });
         tasks.spawn(async move { desk.await.unwrap() });
         fold.reached(log.head().await.unwrap()).await;
-        let clock = log.clone();
-        let clock: Clock = Arc::new(move || clock.now());
         let schedules = Arc::new(Schedules::new(shared, fold, ledger, clock));
         Self { schedules, tasks }
     }
