@@ -251,6 +251,8 @@ async fn answer(functions: &Functions, id: &str) -> Result<Duration> {
 pub(crate) fn call(input: Value) -> Call {
     Call {
         patient: true,
+        // As requests are that leave nothing on record.
+        ahead: true,
         ..Call::new("", input)
     }
 }

@@ -15,7 +15,7 @@ use crate::packs::compiled::Folder;
 use crate::packs::language::{FUNCTION_DIR, Language};
 use crate::packs::source::{Source, Unpacked};
 use crate::workers::floor::{Floor, Need};
-use crate::workers::frame::Init;
+use crate::workers::frame::{self, Init};
 use crate::workers::worker::Worker;
 
 /// One immutable version of a function. Its id is the caller's choice, and never used for another.
@@ -117,13 +117,16 @@ impl Prepared {
         need: Need,
         background: bool,
     ) -> Result<Worker, Failure> {
-        let mut worker = match background {
-            false => floor.hire(&self.blueprint, need).await?,
-            true => floor.start(&self.blueprint.in_background(), need).await?,
+        let order = frame::init(&self.init());
+        let mut worker = if background {
+            let blueprint = self.blueprint.in_background();
+            floor.start(&blueprint, need, Some(&order)).await?
+        } else {
+            floor.hire(&self.blueprint, need, &order).await?
         };
         worker.background = background;
         let compiled = worker
-            .become_function(&self.init(), floor.settings.load_max)
+            .become_function(&order, floor.settings.load_max)
             .await?;
         if let Some(code) = compiled {
             let _ = self.code.set(code); // one worker's is as good as another's

@@ -81,7 +81,7 @@ def make_take():
     A reader that sleeps in the socket itself is also woken when the engine takes its last answer out
     of it, for nothing; and it could not wait for the queue as well."""
     if "select" not in sys.builtin_module_names:  # loading it would cost more than it spares
-        return reader.readline
+        return reader.readline, False
     import select
 
     poller = select.poll()
@@ -101,10 +101,11 @@ def make_take():
                 if ready == channel:
                     return reader.readline()
 
-    return take
+    return take, bool(poll(0))
 
 
-take = make_take()
+# What takes the next order, and whether somebody waits for this worker to become a function.
+take, awaited = make_take()
 scan = _json.make_scanner(Decoding)
 encode = make_encoder()
 handler = None
@@ -505,8 +506,6 @@ def initialise(order):
 def touch():
     """Runs every path once, so that the first real function finds its memory already there."""
     global handler, compiled
-    posix.mkdir(FUNCTION)
-    posix.chdir(FUNCTION)
     source = "def handle(context, payload):\n    return {'f': 'x %s' % payload.get('n')}\n"
     order = '{"init":{"files":[["touched.py",%s,false]],"dir":"%s","handler":"touched.handle"%s}}'
     code = ""
@@ -528,7 +527,10 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     sys.dont_write_bytecode = True
     sys.argv = ["function"]
-    touch()
+    posix.mkdir(FUNCTION)
+    posix.chdir(FUNCTION)
+    if not awaited:
+        touch()
     queued = ',"queue":1' if take.__name__ == "take" else ""
     send('{"ready":1,"version":"%d.%d.%d"%s}\n' % (*sys.version_info[:3], queued))
     while True:

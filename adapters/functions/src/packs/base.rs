@@ -225,7 +225,7 @@ async fn prove(
     let reach = network(NetworkPolicy::None, &[]);
     let blueprint = Blueprint::new(&base, packs, None, config.limits.clone(), reach);
     let worker = floor
-        .start(&blueprint, Need::Call { have: 0 })
+        .start(&blueprint, Need::Call { have: 0 }, None)
         .await
         .map_err(|failure| failure.reason)?;
     if worker.version == base.version {

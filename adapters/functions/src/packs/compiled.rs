@@ -27,7 +27,7 @@ use crate::packs::source::Unpacked;
 use crate::packs::untrusted;
 use crate::turns::Turns;
 use crate::workers::floor::{Floor, Need};
-use crate::workers::frame::{Init, REPLY_BYTES_MAX};
+use crate::workers::frame::{self, Init, REPLY_BYTES_MAX};
 
 /// What a compiler may take, whatever the function may.
 const MEMORY_BYTES: u64 = 2 << 30;
@@ -182,7 +182,9 @@ impl Compiled {
         if let Some(target) = &manifest.worker.compiled {
             blueprint = blueprint.with(Mount::read_write(&out, target));
         }
-        let mut worker = floor.start(&blueprint, Need::Call { have: 0 }).await?;
+        let mut worker = floor
+            .start(&blueprint, Need::Call { have: 0 }, None)
+            .await?;
         let init = Init {
             files: &what.source.files,
             dir: FUNCTION_DIR,
@@ -192,7 +194,8 @@ impl Compiled {
             fork: false,
             compile: manifest.worker.compiles,
         };
-        let compiled = worker.become_function(&init, floor.settings.load_max);
+        let order = frame::init(&init);
+        let compiled = worker.become_function(&order, floor.settings.load_max);
         let code = tokio::select! {
             code = compiled => code?,
             failure = outgrown(&out) => return Err(failure),

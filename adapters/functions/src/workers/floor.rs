@@ -105,6 +105,7 @@ impl Floor {
         self: &Arc<Self>,
         blueprint: &Arc<Blueprint>,
         need: Need,
+        order: &[u8],
     ) -> Result<Worker, Failure> {
         let ready = loop {
             let stem = self
@@ -123,12 +124,17 @@ impl Floor {
         self.restock(blueprint, REFILL_DELAY);
         match ready {
             Some(stem) => Ok(stem),
-            None => self.start(blueprint, need).await,
+            None => self.start(blueprint, need, Some(order)).await,
         }
     }
 
-    /// Starts a generic worker, once there is memory for it.
-    pub(crate) async fn start(&self, blueprint: &Blueprint, need: Need) -> Result<Worker, Failure> {
+    /// Starts a generic worker, once there is memory for it. `order` makes it a function.
+    pub(crate) async fn start(
+        &self,
+        blueprint: &Blueprint,
+        need: Need,
+        order: Option<&[u8]>,
+    ) -> Result<Worker, Failure> {
         self.fits(blueprint.language)?;
         let permit = match need {
             Need::Call { have } => self.reserve(blueprint.language, have).await?,
@@ -137,13 +143,18 @@ impl Floor {
                 permit.ok_or_else(|| self.full())?
             }
         };
-        self.start_with(blueprint, permit).await
+        self.start_with(blueprint, permit, order).await
     }
 
-    async fn start_with(&self, blueprint: &Blueprint, permit: Permit) -> Result<Worker, Failure> {
+    async fn start_with(
+        &self,
+        blueprint: &Blueprint,
+        permit: Permit,
+        order: Option<&[u8]>,
+    ) -> Result<Worker, Failure> {
         let launcher = self.launcher.clone();
         let begun = Instant::now();
-        let worker = Worker::start(launcher, blueprint, Some(permit), self.reaper.clone()).await;
+        let worker = Worker::start(launcher, blueprint, permit, self.reaper.clone(), order).await;
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.start_us.store(took, Ordering::Relaxed);
         worker
@@ -294,7 +305,7 @@ impl Floor {
 
     async fn stock(&self, blueprint: &Blueprint) {
         let started = match self.reserve_spare(blueprint.language).await {
-            Some(permit) => Some(self.start_with(blueprint, permit).await),
+            Some(permit) => Some(self.start_with(blueprint, permit, None).await),
             None => None,
         };
         let mut stems = self.stems();

@@ -21,7 +21,7 @@ use crate::call::trace;
 use crate::error::{Failure, chain};
 use crate::workers::budget::Permit;
 use crate::workers::desk::Desk;
-use crate::workers::frame::{self, Init, REPLY_BYTES_MAX, Ready};
+use crate::workers::frame::{REPLY_BYTES_MAX, Ready};
 use crate::workers::logs::{Capture, Logs};
 use crate::workers::port::{Channel, Pipe, awaited};
 use crate::workers::relay::Relays;
@@ -33,6 +33,8 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 /// Reads of a pipe before the reply is looked at again: a worker that prints without end must
 /// not keep the deadline from being noticed.
 const DRAIN_CHUNKS: usize = 16;
+/// A longer order waits until the worker reads.
+const EARLY_BYTES_MAX: usize = 64 << 10;
 /// Between two looks at the output of a run that prints without measure.
 const OVERFLOW_PAUSE: Duration = Duration::from_millis(1);
 /// Enough to empty a pipe of any size that an ordinary user can set.
@@ -46,6 +48,8 @@ pub(crate) struct Worker {
     stdout: Pipe,
     stderr: Pipe,
     scratch: Vec<u8>,
+    /// It has the order that makes it a function.
+    ordered: bool,
     /// Until it has said whether it takes orders from there.
     queue: Option<Queue>,
     process: Option<Process>,
@@ -147,20 +151,27 @@ async fn printed(pipe: &Pipe, so_far: &Capture) {
 }
 
 impl Worker {
-    /// Starts a generic worker and waits until it says that it is ready.
+    /// Starts a generic worker and waits until it says that it is ready. The order that makes it a
+    /// function lies before it by then, if there is one and it is short: it spares the worker what it
+    /// would do to be quick later, and one waking.
     pub(crate) async fn start(
         launcher: adapter_sandbox::Launcher,
         blueprint: &Blueprint,
-        permit: Option<Permit>,
+        permit: Permit,
         reaper: Reaper,
+        order: Option<&[u8]>,
     ) -> Result<Self, Failure> {
         let spec = blueprint.spec.clone();
         let spawned = tokio::task::spawn_blocking(move || launcher.spawn(&spec)).await;
         let sandboxed = spawned
             .map_err(|e| Failure::now(format!("failed to start a sandbox: {e}")))?
             .map_err(|e| Failure::now(format!("failed to {}", chain(&e))))?;
-        let mut worker = Self::adopt(sandboxed, permit, reaper)
+        let mut worker = Self::adopt(sandboxed, Some(permit), reaper)
             .map_err(|e| Failure::io("take over a sandbox's descriptors", &e))?;
+        if let Some(order) = order.filter(|order| order.len() <= EARLY_BYTES_MAX) {
+            // It fits into the empty socket; a worker that is gone already is told of below.
+            worker.ordered = matches!(worker.channel.write(order), Ok(n) if n == order.len());
+        }
         let mut captured = Captured::default();
         let deadline = Instant::now() + START_MAX;
         match worker.receive(deadline, &mut captured).await {
@@ -209,6 +220,7 @@ impl Worker {
             stdout: Pipe::new(sandboxed.stdout)?,
             stderr: Pipe::new(sandboxed.stderr)?,
             scratch: Vec::new(),
+            ordered: false,
             queue: sandboxed.queue,
             process: Some(sandboxed.process),
             permit,
@@ -228,16 +240,24 @@ impl Worker {
 
     /// Gives the worker its function, and waits until the handler is loaded; the code that it had
     /// to compile for that, if any.
+    ///
+    /// `order` is what it was started with, if it was.
     pub(crate) async fn become_function(
         &mut self,
-        init: &Init<'_>,
+        order: &[u8],
         load_max: Duration,
     ) -> Result<Option<String>, Failure> {
         let mut captured = Captured::default();
-        let order = frame::init(init);
         let deadline = Instant::now() + load_max;
         let invalid = |why: String| Failure::of(format!("Invalid function file or handler: {why}"));
-        match self.exchange(&order, deadline, &mut captured).await {
+        let answer = if std::mem::take(&mut self.ordered) {
+            let answer = self.receive(deadline, &mut captured).await;
+            self.part(&answer, &mut captured);
+            answer
+        } else {
+            self.exchange(order, deadline, &mut captured).await
+        };
+        match answer {
             Ok(frame) => match serde_json::from_slice::<Ready>(&frame) {
                 Ok(Ready {
                     ready: 1,
