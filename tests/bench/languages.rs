@@ -26,7 +26,7 @@ const RATE: u32 = 20_000;
 /// Idle workers whose memory is compared with that of one.
 const IDLE: usize = 5;
 
-/// A function in one file.
+/// A function in one file; a component is written as text.
 pub(crate) struct Sample {
     pub(crate) language: &'static str,
     pub(crate) file: &'static str,
@@ -51,10 +51,19 @@ const SAMPLES: &[Sample] = &[
             public class Echo implements BiFunction<Map<String, Object>, Object, Object> {\n\
             public Object apply(Map<String, Object> context, Object payload) { return payload; }\n}\n",
     },
+    Sample {
+        language: "wasm",
+        file: "echo.wasm",
+        text: include_str!("components/echo.wat"),
+    },
 ];
 
-pub(crate) async fn run(report: &mut Report) -> Result<()> {
+/// Measures each language that is wanted under the name `languages_LANGUAGE`.
+pub(crate) async fn run(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Result<()> {
     for sample in SAMPLES {
+        if !wanted(&format!("languages_{}", sample.language)) {
+            continue;
+        }
         let (_dir, functions) = start(0)?;
         if let Err(missing) = functions.base_image(sample.language, "").await {
             harness::say(&format!("{}: not measured: {missing}", sample.language));
@@ -87,6 +96,9 @@ pub(crate) fn start(stems: usize) -> Result<(TempDir, Functions)> {
     let blobs = Arc::new(MemoryBlobs::default());
     let mut config = Config::new(dir.path().join("functions"), launcher, blobs);
     config.pools.stems = stems;
+    // What runs components is the program itself, if it was built to.
+    let program = harness::process::binary("dispatch");
+    config.interpreters.insert("wasm".into(), program);
     let functions = Functions::start(config)?;
     Ok((dir, functions))
 }
@@ -260,13 +272,27 @@ pub(crate) fn call(input: Value) -> Call {
 /// A revision of a sample; its id begins with the language.
 pub(crate) fn revision(sample: &Sample, id: &str) -> Result<Revision> {
     let language = Language::parse(sample.language).context("it has a pack")?;
-    let source = Source::File {
-        name: sample.file.into(),
-        text: sample.text.into(),
+    let source = match sample.language {
+        "wasm" => packed(sample.file, &wat::parse_str(sample.text)?)?,
+        _ => Source::File {
+            name: sample.file.into(),
+            text: sample.text.into(),
+        },
     };
     let id = format!("{}-{id}", sample.language);
     Ok(Revision {
         network: NetworkPolicy::None,
         ..Revision::new(id, language, source)
     })
+}
+
+/// A file that is no text, as a client hands it over.
+fn packed(name: &str, bytes: &[u8]) -> Result<Source> {
+    let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(gz);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, name, bytes)?;
+    Ok(Source::Archive(tar.into_inner()?.finish()?.into()))
 }

@@ -44,9 +44,7 @@ async fn run(words: &[String]) -> Result<()> {
     if wanted("exec") {
         exec::run(&mut report).await?;
     }
-    if wanted("languages") {
-        languages::run(&mut report).await?;
-    }
+    languages::run(&mut report, wanted).await?;
     if wanted("neighbour") {
         neighbour::run(&mut report).await?;
     }

@@ -1,6 +1,9 @@
 //! HTTP in front of a function, beside what other people's servers do with the same function on the
 //! same machine in the same minutes.
 
+mod peers;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use harness::process::{Dispatch, repository};
 
+use self::peers::{PEERS, Peer, WASMTIME};
 use crate::report::{Figure, Report};
 
 /// Connections at once.
@@ -25,108 +29,6 @@ const NODE: &str = "module.exports = (context, payload) =>
     ({ myField: `Hello, ${payload.name} from ${payload.place}` });
 ";
 
-/// One server that answers the same request.
-struct Peer {
-    name: &'static str,
-    /// Files that it is given, and what installs it below its folder.
-    files: &'static [(&'static str, &'static str)],
-    install: &'static [&'static str],
-    /// The program and its arguments; `PORT` stands for its port.
-    start: &'static [&'static str],
-}
-
-const PEERS: &[Peer] = &[
-    Peer {
-        name: "functions-framework_python",
-        files: &[(
-            "main.py",
-            "def hello(request):
-    body = request.get_json()
-    return {'myField': 'Hello, %s from %s' % (body['name'], body['place'])}
-",
-        )],
-        install: &[
-            "sh",
-            "-c",
-            "python3 -m venv env && env/bin/pip install -q functions-framework==3.10.2",
-        ],
-        start: &[
-            "env/bin/functions-framework",
-            "--target",
-            "hello",
-            "--port",
-            "PORT",
-        ],
-    },
-    Peer {
-        name: "functions-framework_node",
-        files: &[(
-            "index.js",
-            "exports.hello = (request, response) => response.json(
-    { myField: `Hello, ${request.body.name} from ${request.body.place}` });
-",
-        )],
-        install: &[
-            "npm",
-            "install",
-            "--silent",
-            "@google-cloud/functions-framework@5.0.5",
-        ],
-        start: &[
-            "node_modules/.bin/functions-framework",
-            "--target=hello",
-            "--port=PORT",
-        ],
-    },
-    Peer {
-        name: "workerd",
-        files: &[
-            (
-                "worker.js",
-                "export default { async fetch(request) {
-    const body = await request.json();
-    return Response.json({ myField: `Hello, ${body.name} from ${body.place}` });
-} };
-",
-            ),
-            (
-                "config.capnp",
-                "using Workerd = import \"/workerd/workerd.capnp\";
-const config :Workerd.Config = (
-  services = [(name = \"main\", worker = .hello)],
-  sockets = [(name = \"http\", address = \"127.0.0.1:PORT\", http = (), service = \"main\")]);
-const hello :Workerd.Worker = (
-  modules = [(name = \"worker.js\", esModule = embed \"worker.js\")],
-  compatibilityDate = \"2025-01-01\");
-",
-            ),
-        ],
-        install: &["npm", "install", "--silent", "workerd"],
-        start: &["node_modules/.bin/workerd", "serve", "config.capnp"],
-    },
-    Peer {
-        name: "deno",
-        files: &[(
-            "serve.js",
-            "export default { async fetch(request) {
-    const body = await request.json();
-    return Response.json({ myField: `Hello, ${body.name} from ${body.place}` });
-} };
-",
-        )],
-        install: &["npm", "install", "--silent", "deno"],
-        start: &[
-            "node_modules/.bin/deno",
-            "serve",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "PORT",
-            "serve.js",
-        ],
-    },
-];
-
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     if !has("wrk") {
         harness::say(
@@ -143,92 +45,132 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             "wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['Content-Type'] = 'application/json'\n"
         ),
     )?;
-    let ours = dispatch(report, &script)?;
+    let ours = dispatch(report, &script, &folder)?;
     for peer in PEERS {
-        match theirs(report, peer, &folder, &script) {
-            Ok(rate) => harness::say(&format!(
-                "{:<34}  python/{} at 16 connections: {:.1} times",
-                "",
-                peer.name,
-                ours / rate
-            )),
-            Err(missing) => harness::say(&format!("{}: not measured: {missing:#}", peer.name)),
+        let theirs = match theirs(report, peer, &folder, &script) {
+            Ok(rate) => rate,
+            Err(missing) => {
+                harness::say(&format!("{}: not measured: {missing:#}", peer.name));
+                continue;
+            }
+        };
+        if let Some(own) = ours.get(peer.beside) {
+            let ratio = format!("{}/{} at 16 connections", peer.beside, peer.name);
+            harness::say(&format!("{:<34}  {ratio}: {:.1} times", "", own / theirs));
         }
     }
     Ok(())
 }
 
-/// Dispatch with and without a run on record; the rate of Python without, at 16 connections.
-fn dispatch(report: &mut Report, script: &Path) -> Result<f64> {
+/// A function of Dispatch.
+struct Own {
+    name: &'static str,
+    language: &'static str,
+    /// Where its source is.
+    source: PathBuf,
+}
+
+/// What is measured of Dispatch; a component with an interpreter only where it could be built.
+fn own(folder: &Path, peers: &Path) -> Result<Vec<Own>> {
+    let component = wat::parse_str(include_str!("components/hello.wat"))?;
+    let mut all = Vec::new();
+    for (language, file, text) in [
+        ("python3", "f.py", PYTHON.as_bytes()),
+        ("nodejs", "f.js", NODE.as_bytes()),
+        ("wasm", "f.wasm", &component),
+    ] {
+        let source = folder.join(file);
+        std::fs::write(&source, text)?;
+        let name = language;
+        all.push(Own {
+            name,
+            language,
+            source,
+        });
+    }
+    let name = "wasm-python";
+    match install(&WASMTIME, peers) {
+        Ok(home) => all.push(Own {
+            name,
+            language: "wasm",
+            source: home.join("function.wasm"),
+        }),
+        Err(missing) => harness::say(&format!("{name}: not measured: {missing:#}")),
+    }
+    Ok(all)
+}
+
+/// Dispatch with and without a run on record; the rate of each function without, at 16 connections.
+fn dispatch(report: &mut Report, script: &Path, peers: &Path) -> Result<BTreeMap<String, f64>> {
     let dispatch = Dispatch::up();
     let folder = tempfile::tempdir()?;
-    for (language, file, text) in [("python3", "f.py", PYTHON), ("nodejs", "f.js", NODE)] {
-        let path = folder.path().join(file);
-        std::fs::write(&path, text)?;
-        let path = path.display().to_string();
-        let base = format!("{language}-base");
-        for words in [
-            vec![
-                "create",
-                "base-image",
-                &base,
-                "host",
-                "--language",
-                language,
-            ],
-            vec!["create", "image", language, &base],
-            vec!["create", "function", language, &path, "--image", language],
-            vec![
-                "create",
-                "api",
-                &format!("direct-{language}"),
-                language,
-                "--method",
-                "POST",
-                "--path",
-                &format!("/direct/{language}"),
-                "--no-record",
-            ],
-            vec![
-                "create",
-                "api",
-                &format!("run-{language}"),
-                language,
-                "--method",
-                "POST",
-                "--path",
-                &format!("/run/{language}"),
-            ],
-        ] {
-            let _ = dispatch.cli(&[words, vec!["--wait"]].concat()).ok();
+    let mut rates = BTreeMap::new();
+    for own in own(folder.path(), peers)? {
+        let name = own.name;
+        if let Err(missing) = serve(&dispatch, &own) {
+            harness::say(&format!("{name}: not measured: {missing:#}"));
+            continue;
         }
-    }
-    let port = dispatch.config()["api-http-port"].clone();
-    let mut best = 0.0;
-    for language in ["python3", "nodejs"] {
+        let port = dispatch.config()["api-http-port"].clone();
         for way in ["direct", "run"] {
             for connections in LOADS {
-                let url = format!("http://127.0.0.1:{port}/{way}/{language}");
-                let name = format!("http_{way}_{language}_c{connections}");
-                let rate = load(report, name, &url, connections, script)?;
-                if (language, way, connections) == ("python3", "direct", 16) {
-                    best = rate;
+                let url = format!("http://127.0.0.1:{port}/{way}/{name}");
+                let figure = format!("http_{way}_{name}_c{connections}");
+                let rate = load(report, figure, &url, connections, script)?;
+                if (way, connections) == ("direct", 16) {
+                    rates.insert(name.to_owned(), rate);
                 }
             }
         }
     }
-    Ok(best)
+    Ok(rates)
 }
 
-fn theirs(report: &mut Report, peer: &Peer, folder: &Path, script: &Path) -> Result<f64> {
+/// Makes a function, and two APIs in front of it.
+fn serve(dispatch: &Dispatch, own: &Own) -> Result<()> {
+    let Own { name, language, .. } = own;
+    let source = own.source.display().to_string();
+    let base = format!("{name}-base");
+    let (direct, run) = (format!("direct-{name}"), format!("run-{name}"));
+    let (direct_path, run_path) = (format!("/direct/{name}"), format!("/run/{name}"));
+    for words in [
+        &[
+            "create",
+            "base-image",
+            &base,
+            "host",
+            "--language",
+            language,
+        ][..],
+        &["create", "image", name, &base],
+        &["create", "function", name, &source, "--image", name],
+        &[
+            "create",
+            "api",
+            &direct,
+            name,
+            "--method",
+            "POST",
+            "--path",
+            &direct_path,
+            "--no-record",
+        ],
+        &[
+            "create", "api", &run, name, "--method", "POST", "--path", &run_path,
+        ],
+    ] {
+        let answered = dispatch.cli(&[words, &["--wait"]].concat());
+        ensure!(answered.code == 0, "{}", answered.err.trim());
+    }
+    Ok(())
+}
+
+/// The folder of a peer, with everything that it takes to start it.
+fn install(peer: &Peer, folder: &Path) -> Result<PathBuf> {
     let home = folder.join(peer.name);
     std::fs::create_dir_all(&home)?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port()
-        .to_string();
     for (name, text) in peer.files {
-        std::fs::write(home.join(name), text.replace("PORT", &port))?;
+        std::fs::write(home.join(name), text)?;
     }
     let installed = home.join("installed");
     if !installed.exists() {
@@ -241,6 +183,18 @@ fn theirs(report: &mut Report, peer: &Peer, folder: &Path, script: &Path) -> Res
             String::from_utf8_lossy(&done.stderr)
         );
         std::fs::write(&installed, "")?;
+    }
+    Ok(home)
+}
+
+fn theirs(report: &mut Report, peer: &Peer, folder: &Path, script: &Path) -> Result<f64> {
+    let home = install(peer, folder)?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port()
+        .to_string();
+    for (name, text) in peer.files {
+        std::fs::write(home.join(name), text.replace("PORT", &port))?;
     }
     let since = Instant::now();
     let _server = Server(
