@@ -32,11 +32,11 @@ test: setup ## Run all tests
 	fi
 
 wasm: setup ## Build the binary `dispatch` with WebAssembly components, and test these
-	$(CARGO) build --locked --bin dispatch --features dispatch-cli/wasm
+	$(CARGO) build --locked --bin dispatch --bin wasm-worker --features dispatch-cli/wasm,adapter-wasm/engine
 	$(CARGO) test --locked -p adapter-wasm --features engine
 
 bench: setup ## Measure, and write target/bench.json
-	$(CARGO) build --locked --release --bin dispatch --bin bench
+	$(CARGO) build --locked --release --bin dispatch --bin bench --bin wasm-worker --features dispatch-cli/wasm,adapter-wasm/engine
 	$(TARGET)/release/bench
 
 sim: setup ## Tell SEEDS=n seeded stories of platform and brokers in virtual time

@@ -96,9 +96,11 @@ pub(crate) fn start(stems: usize) -> Result<(TempDir, Functions)> {
     let blobs = Arc::new(MemoryBlobs::default());
     let mut config = Config::new(dir.path().join("functions"), launcher, blobs);
     config.pools.stems = stems;
-    // What runs components is the program itself, if it was built to.
+    // What `dispatch` takes: a program beside it, or itself, if it was built to be that.
     let program = harness::process::binary("dispatch");
-    config.interpreters.insert("wasm".into(), program);
+    let worker = program.with_file_name("wasm-worker");
+    let worker = if worker.is_file() { worker } else { program };
+    config.interpreters.insert("wasm".into(), worker);
     let functions = Functions::start(config)?;
     Ok((dir, functions))
 }

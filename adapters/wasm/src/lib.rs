@@ -1,8 +1,9 @@
 //! The worker of functions that are WebAssembly components.
 //!
 //! ```text
-//! descriptor 3 ─ init ─► Machine::load ── compiled before: mapped ──► Machine ─ stands ready: Instance
-//!              │                        └ otherwise: compiled, kept ─┘              │
+//! started ─► Ground::lay ── compiled before: mapped ─┐
+//! descriptor 3 ─ init ─► Machine::load ──────────────┴► Machine ─ stands ready: Instance
+//!              │                        └ otherwise: compiled, kept ─┘  │
 //!              └ call ─► Instance::call, under the Watchdog ◄──────────────────────┘
 //!                              └─► reply; a new instance is made for the next call
 //! ```

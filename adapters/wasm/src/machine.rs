@@ -66,6 +66,59 @@ impl Fault {
     }
 }
 
+/// What a worker can have before it is given its function: nothing of the function runs yet.
+pub(crate) struct Ground {
+    engine: Engine,
+    linker: Linker<Host>,
+    /// The component, if it was compiled before.
+    kept: Option<InstancePre<Host>>,
+    watchdog: Watchdog,
+    bytes_max: usize,
+}
+
+impl Ground {
+    /// An engine, and on it what was compiled into the folder before.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(crate) fn lay(folder: &Path, bytes_max: usize) -> Result<Self, String> {
+        let engine = Engine::new(&config(bytes_max)).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
+        let file = folder.join(COMPILED);
+        let kept = if file.exists() {
+            // SAFETY: the file is what `serialize` gave below: only a worker that has yet to load
+            // its function sees this folder writable, and the node mounts it read-only for others.
+            let component = unsafe { Component::deserialize_file(&engine, &file) };
+            let component = component.map_err(failed)?;
+            Some(linker.instantiate_pre(&component).map_err(failed)?)
+        } else {
+            None
+        };
+        let watchdog = Watchdog::start(engine.clone()).map_err(|e| e.to_string())?;
+        Ok(Self {
+            engine,
+            linker,
+            kept,
+            watchdog,
+            bytes_max,
+        })
+    }
+}
+
+fn compile(engine: &Engine, component: &[u8], folder: &Path) -> Result<Component, String> {
+    let component = Component::from_binary(engine, component).map_err(failed)?;
+    if folder.is_dir() {
+        let compiled = component.serialize().map_err(failed)?;
+        std::fs::write(folder.join(COMPILED), compiled).map_err(|e| format!("{COMPILED}: {e}"))?;
+    }
+    Ok(component)
+}
+
+fn failed(error: wasmtime::Error) -> String {
+    format!("{error:#}")
+}
+
 /// A loaded function.
 pub(crate) struct Machine {
     engine: Engine,
@@ -81,35 +134,29 @@ struct Instance {
 }
 
 impl Machine {
-    /// Loads a component, from its compiled form if the folder has that; otherwise it is compiled,
-    /// and left in the folder if that can be written to.
+    /// Loads a component; it is compiled first, unless it was before, and then left in the folder if
+    /// that can be written to.
     ///
     /// # Errors
     /// The reason why it is no function.
     pub(crate) fn load(
+        ground: Ground,
         component: impl FnOnce() -> Result<Vec<u8>, String>,
         folder: &Path,
-        bytes_max: usize,
     ) -> Result<Self, String> {
-        let failed = |e: wasmtime::Error| format!("{e:#}");
-        let engine = Engine::new(&config(bytes_max)).map_err(failed)?;
-        let kept = folder.join(COMPILED);
-        let component = if kept.exists() {
-            // SAFETY: the file is what `serialize` gave below: only a worker that has yet to load
-            // its function sees this folder writable, and the node mounts it read-only for others.
-            unsafe { Component::deserialize_file(&engine, &kept) }.map_err(failed)?
-        } else {
-            let component = Component::from_binary(&engine, &component()?).map_err(failed)?;
-            if folder.is_dir() {
-                let compiled = component.serialize().map_err(failed)?;
-                std::fs::write(&kept, compiled).map_err(|e| format!("{COMPILED}: {e}"))?;
-            }
-            component
+        let Ground {
+            engine,
+            linker,
+            kept,
+            watchdog,
+            bytes_max,
+        } = ground;
+        let component = match kept {
+            Some(component) => component,
+            None => linker
+                .instantiate_pre(&compile(&engine, &component()?, folder)?)
+                .map_err(failed)?,
         };
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
-        let component = linker.instantiate_pre(&component).map_err(failed)?;
-        let watchdog = Watchdog::start(engine.clone()).map_err(|e| e.to_string())?;
         let mut machine = Self {
             engine,
             watchdog,

@@ -14,7 +14,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::channel::Channel;
-use crate::machine::{Fault, Kind, Machine};
+use crate::machine::{Fault, Ground, Kind, Machine};
 
 /// The version of wasmtime in this program.
 pub const WASMTIME: &str = "48.0.8";
@@ -112,6 +112,9 @@ fn serve(bytes_max: usize) -> io::Result<()> {
     let mut channel = Channel::take()?;
     let mut machine = None;
     channel.send(json!({"ready": 1, "version": WASMTIME}).to_string())?;
+    // While nobody waits for it, or at least beside whoever does.
+    let lay = || Ground::lay(Path::new(COMPILED_DIR), bytes_max);
+    let mut ground = Some(lay());
     while let Some(line) = channel.receive()? {
         let order: Order<'_> = serde_json::from_str(&line)?;
         match (order, &mut machine) {
@@ -120,7 +123,7 @@ fn serve(bytes_max: usize) -> io::Result<()> {
                     init: Some(init), ..
                 },
                 _,
-            ) => match load(&init, bytes_max) {
+            ) => match load(&init, ground.take().unwrap_or_else(lay)) {
                 Ok(loaded) => {
                     machine = Some(loaded);
                     io::stdout().flush()?;
@@ -152,7 +155,7 @@ fn serve(bytes_max: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn load(init: &Init<'_>, bytes_max: usize) -> Result<Machine, String> {
+fn load(init: &Init<'_>, ground: Result<Ground, String>) -> Result<Machine, String> {
     let path = init.handler.strip_prefix("./").unwrap_or(&init.handler);
     let component = || {
         let mut files = init.files.iter();
@@ -165,7 +168,7 @@ fn load(init: &Init<'_>, bytes_max: usize) -> Result<Machine, String> {
             Ok(text.into_bytes())
         }
     };
-    Machine::load(component, Path::new(COMPILED_DIR), bytes_max)
+    Machine::load(ground?, component, Path::new(COMPILED_DIR))
 }
 
 /// When a call is to be ended, if its context says when it is over.

@@ -362,7 +362,10 @@ fn functions_config(plan: &Plan, blobs: Arc<dyn Blobs>) -> Result<FunctionsConfi
     config.images.folders.clone_from(&worker.image_folders);
     config.images.credentials = worker.registry_credentials.clone().or_else(docker_login);
     if cfg!(feature = "wasm") {
-        config.interpreters.insert("wasm".to_owned(), exe);
+        // A program that is nothing else is smaller, and starts in a third of the time.
+        let worker = exe.with_file_name("wasm-worker");
+        let worker = if worker.is_file() { worker } else { exe };
+        config.interpreters.insert("wasm".to_owned(), worker);
     }
     config.interpreters.extend(worker.interpreters.clone());
     for (label, path) in [("python3", &worker.python3), ("nodejs", &worker.nodejs)] {

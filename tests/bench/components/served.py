@@ -9,7 +9,8 @@ from wit_world.imports.types import Fields, OutgoingBody, OutgoingResponse, Resp
 
 class IncomingHandler(exports.IncomingHandler):
     def handle(self, request, response_out):
-        with request.consume().stream() as stream:
+        received = request.consume()  # it has to outlive its stream
+        with received.stream() as stream:
             payload = json.loads(stream.blocking_read(65536))
         answer = json.dumps({"myField": "Hello, %s from %s" % (payload["name"], payload["place"])})
         response = OutgoingResponse(Fields.from_list([("content-type", b"application/json")]))
