@@ -9,6 +9,7 @@
 mod cgroup;
 mod identity;
 mod machine;
+mod spare;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,11 +19,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use self::cgroup::Group;
 pub(crate) use self::identity::Identity;
 pub(crate) use self::machine::Machine;
+use self::spare::Spare;
 use crate::Spec;
 use crate::inside::{self, Failure, Plan, Step};
 use crate::sys::{self, Clone, WaitStatus};
 use crate::wire::{self, Ended, Hello, PACKET_BYTES_MAX, REQUEST_FDS, Status};
 
+/// After so long without a request the next sandbox is cloned ahead: not while one that was just
+/// asked for needs the processor.
+const IDLE_MS: i32 = 20;
 /// How likely the kernel's out-of-memory killer is to take a sandbox rather than another process.
 const OOM_SCORE: &str = "500";
 
@@ -69,6 +74,8 @@ fn run() -> io::Result<()> {
                 machine,
                 running: HashMap::new(),
                 garbage: Vec::new(),
+                spare: None,
+                wants_spare: true,
             }
         }
         Err(reason) => return wire::send(&control, &Hello::Unsupported(reason), &[]),
@@ -83,6 +90,8 @@ struct Helper {
     running: HashMap<i32, Running>,
     /// Cgroups that the kernel was not yet ready to remove.
     garbage: Vec<Group>,
+    spare: Option<Spare>,
+    wants_spare: bool,
 }
 
 /// A sandbox from its clone until all of it is reaped.
@@ -99,8 +108,14 @@ impl Helper {
     fn serve(&mut self, control: &OwnedFd, child_ended: &OwnedFd) -> io::Result<()> {
         let mut buffer = vec![0; PACKET_BYTES_MAX];
         loop {
-            let ready = sys::poll([control.as_fd(), child_ended.as_fd()], -1)?;
-            let [request, ended] = ready.expect("there is no time-out");
+            let patience = if self.wants_spare { IDLE_MS } else { -1 };
+            let ready = sys::poll([control.as_fd(), child_ended.as_fd()], patience)?;
+            let Some([request, ended]) = ready else {
+                // Where it cannot be had, the next request is soon enough to try again.
+                self.wants_spare = false;
+                self.spare = Spare::make(&self.machine);
+                continue;
+            };
             if ended {
                 sys::drain_signals(child_ended);
                 self.reap(false)?;
@@ -155,12 +170,21 @@ impl Helper {
         report: OwnedFd,
     ) -> Result<(), Failure> {
         let trees = self.machine.open_trees(spec)?;
-        let (sync, sync_inside) = wire::pair().step("make a socket")?;
-        let mut group = self
+        let group = self
             .machine
             .cgroups
             .create(&spec.limits, spec.background)
             .step("make a cgroup")?;
+        if let Some(spare) = self.spare.take_if(|_| Spare::suits(spec)) {
+            self.wants_spare = true;
+            match spare.assign(spec, &stdio, status, &trees, group.move_into()) {
+                Ok(()) => return self.release(spare, report, group, status),
+                // It is reaped like any other; this one is cloned as if there had been none.
+                Err(_) => drop(sys::kill(&spare.pidfd)),
+            }
+        }
+        self.wants_spare |= self.spare.is_none();
+        let (sync, sync_inside) = wire::pair().step("make a socket")?;
         let namespaces = self.machine.namespaces(&spec.network);
         let cloned = sys::clone(namespaces, group.clone_into());
         let (pid, pidfd) = match cloned {
@@ -179,7 +203,25 @@ impl Helper {
                 return Err(error).step("make namespaces");
             }
         };
+        if let Err(failure) = prepare(&self.machine.identity, pid) {
+            // What it is will be seen when it is reaped.
+            let _ = sys::kill(&pidfd);
+            self.garbage.push(group);
+            return Err(failure);
+        }
+        self.release(Spare { pid, pidfd, sync }, report, group, status)
+    }
+
+    /// Tells the engine of a new process, and lets it go.
+    fn release(
+        &mut self,
+        cloned: Spare,
+        report: OwnedFd,
+        mut group: Group,
+        status: &OwnedFd,
+    ) -> Result<(), Failure> {
         group.entered();
+        let Spare { pid, pidfd, sync } = cloned;
         let running = self.running.entry(pid).insert_entry(Running {
             pidfd,
             sync,
@@ -187,7 +229,7 @@ impl Helper {
             group,
         });
         let running = running.get();
-        let released = release(&self.machine.identity, pid, running, status);
+        let released = release(pid, running, status);
         if released.is_err() {
             // What it is will be seen when it is reaped.
             let _ = sys::kill(&running.pidfd);
@@ -198,6 +240,7 @@ impl Helper {
     /// Takes note of every sandbox that has ended; with `block`, of all there are.
     fn reap(&mut self, block: bool) -> io::Result<()> {
         while let Some((pid, status)) = sys::wait_any(block)? {
+            self.spare.take_if(|spare| spare.pid == pid);
             if let Some(running) = self.running.remove(&pid) {
                 let ended = how_it_ended(&running, status);
                 // Whoever asked may have dropped the process: that is how most are killed.
@@ -213,20 +256,22 @@ impl Helper {
         for running in self.running.values() {
             let _ = sys::kill(&running.pidfd);
         }
+        if let Some(spare) = &self.spare {
+            let _ = sys::kill(&spare.pidfd);
+        }
         let _ = self.reap(true);
         self.machine.cgroups.remove();
     }
 }
 
-/// Gives the new process its user and score, tells the engine of it, and lets it go.
-fn release(
-    identity: &Identity,
-    pid: i32,
-    running: &Running,
-    status: &OwnedFd,
-) -> Result<(), Failure> {
+/// Gives a new process its user and score.
+fn prepare(identity: &Identity, pid: i32) -> Result<(), Failure> {
     identity.map(pid).step("map user ids")?;
-    fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).step("set the oom score")?;
+    fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).step("set the oom score")
+}
+
+/// Tells the engine of a new process, and lets it go.
+fn release(pid: i32, running: &Running, status: &OwnedFd) -> Result<(), Failure> {
     let cloned = Status::Cloned {
         pid: pid.unsigned_abs(),
     };

@@ -112,6 +112,12 @@ fn keep_own_descriptors(plan: &Plan<'_>) -> std::io::Result<()> {
     sys::close_all_but(&mut kept)
 }
 
+/// Closes all but what the program is to find and this one.
+pub(crate) fn keep_only(own: &OwnedFd) -> std::io::Result<()> {
+    let mut kept: Vec<_> = (0..=4).chain([own.as_raw_fd()]).collect();
+    sys::close_all_but(&mut kept)
+}
+
 fn enter_groups(groups: &[File]) -> Result<(), Failure> {
     groups
         .iter()

@@ -15,7 +15,7 @@ use crate::Capabilities;
 /// The longest packet: below the default send buffer of a unix socket, with room for its overhead.
 pub(crate) const PACKET_BYTES_MAX: usize = 128 << 10;
 /// The most descriptors in one packet; the kernel's own limit is 253.
-const FDS_MAX: usize = 96;
+pub(crate) const FDS_MAX: usize = 96;
 
 /// The descriptors of a request, in the order in which they travel; a queue's comes behind them.
 pub(crate) const REQUEST_FDS: usize = 5;

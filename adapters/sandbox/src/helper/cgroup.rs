@@ -151,6 +151,11 @@ impl Cgroups {
         }
     }
 
+    /// Whether a process comes into its group by being cloned into it, and not later.
+    pub(crate) fn are_cloned_into(&self) -> bool {
+        self.unified && !self.bases.all().is_empty()
+    }
+
     /// Makes the group of one sandbox, which may have to run in the background.
     pub(crate) fn create(&mut self, limits: &Limits, background: bool) -> io::Result<Group> {
         self.made += 1;

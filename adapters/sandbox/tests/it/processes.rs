@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use adapter_sandbox::{Error, Launcher, LauncherConfig, Signal, Spec};
+use adapter_sandbox::{Cgroup, Error, Launcher, LauncherConfig, Network, Signal, Spec};
 
 use crate::support::{
     count_marked, finish, kill_hard, launcher, marker, printed, python, run, shell, start_launcher,
@@ -264,4 +264,92 @@ fn a_child_is_sent_its_signal() {
         adapter_sandbox::signal(child.id(), signal);
         assert_eq!(child.wait().unwrap().signal(), Some(number));
     }
+}
+
+/// The processes that a launcher's helper has started and not reaped.
+fn children(launcher: &Launcher) -> Vec<u32> {
+    let pid = launcher.pid();
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect()
+}
+
+/// The one sandbox that waits to be asked for; none where there never is one.
+fn spare(launcher: &Launcher) -> Option<u32> {
+    let here = launcher.capabilities();
+    if !here.privileged || matches!(here.cgroup, Cgroup::V2 { .. }) {
+        eprintln!("SKIPPED: no sandbox is cloned ahead here");
+        return None;
+    }
+    wait_until("one is cloned ahead", || children(launcher).len() == 1);
+    children(launcher).pop()
+}
+
+#[test]
+fn a_sandbox_that_was_cloned_ahead_is_like_any_other() {
+    let launcher = start_launcher();
+    let look = "
+import os
+print(os.getuid(), os.listdir('/proc/self/ns') != [], sorted(os.listdir('/')))
+print(open('/proc/self/oom_score_adj').read(), open('/proc/self/cgroup').read())
+print(sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1], os.listdir('/sys') if os.path.exists('/sys') else None)
+os.read(3, 1)
+";
+    let see = |launcher: &Launcher| {
+        let mut sandboxed = launcher.spawn(&python(look)).unwrap();
+        let pid = sandboxed.process.pid();
+        std::io::Write::write_all(&mut sandboxed.channel, b"x").unwrap();
+        (pid, finish(sandboxed))
+    };
+    let (_, first) = see(&launcher);
+    let Some(ahead) = spare(&launcher) else {
+        return;
+    };
+    let (pid, second) = see(&launcher);
+    assert_eq!(pid, ahead, "it is the one that waited");
+    assert!(second.exit.success(), "{second:?}");
+    // The number of the cgroup is all that tells them apart, and the view from inside hides it.
+    assert_eq!(first.stdout, second.stdout);
+    assert_ne!(spare(&launcher), Some(ahead), "another one waits");
+}
+
+#[test]
+fn a_sandbox_that_was_cloned_ahead_and_died_is_not_missed() {
+    let launcher = start_launcher();
+    let Some(ahead) = spare(&launcher) else {
+        return;
+    };
+    kill_hard(ahead);
+    assert!(
+        finish(launcher.spawn(&shell("exit 0")).unwrap())
+            .exit
+            .success()
+    );
+    // With its own network it cannot be given the host's.
+    spare(&launcher);
+    let mut host = shell("exit 0");
+    host.network = Network::Host;
+    let ahead = spare(&launcher);
+    let sandboxed = launcher.spawn(&host).unwrap();
+    assert_ne!(Some(sandboxed.process.pid()), ahead);
+    assert!(finish(sandboxed).exit.success());
+    let waiting = spare(&launcher).unwrap();
+    drop(launcher);
+    wait_until("it ends with the launcher", || {
+        !std::path::Path::new(&format!("/proc/{waiting}")).exists()
+    });
+}
+
+#[test]
+fn a_sandbox_that_was_cloned_ahead_ends_with_a_launcher_that_is_killed() {
+    let launcher = start_launcher();
+    let Some(ahead) = spare(&launcher) else {
+        return;
+    };
+    kill_hard(launcher.pid());
+    wait_until("it is gone", || {
+        !std::path::Path::new(&format!("/proc/{ahead}")).exists()
+    });
 }
