@@ -7,10 +7,11 @@
 //!  Process  ◄──── exit ───────────── waits, removes the cgroup        │       is the engine's channel
 //! ```
 //!
-//! The helper exists so that nobody forks from a process that has threads. It holds no state worth
-//! keeping: when the engine goes away it kills every sandbox and ends, and when it is killed itself
-//! the kernel ends every sandbox. The same code runs as root and as an ordinary user; what this
-//! machine allows is found out once, at start, and told in [`Capabilities`].
+//! The helper exists so that nobody forks from a process that has threads. As root it keeps one sandbox
+//! cloned ahead, which waits to hear what it is to be. It holds no state worth keeping: when the engine
+//! goes away it kills every sandbox and ends, and when it is killed itself the kernel ends every sandbox.
+//! The same code runs as root and as an ordinary user; what this machine allows is found out once, at
+//! start, and told in [`Capabilities`].
 //!
 //! This is the only crate that holds unsafe code, and within it only `sys`, `wire` and `child` do.
 
