@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -54,8 +53,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
     http: Option<SocketAddr>,
     https: Option<SocketAddr>,
-    ended: JoinHandle<Drained>,
-    stop: DropGuard,
+    ended: watch::Receiver<Option<Drained>>,
+    _stop: DropGuard,
 }
 
 impl Gateway {
@@ -101,14 +100,16 @@ impl Gateway {
                     .spawn(accept(Arc::clone(&shared), listener, tls));
             }
         }
-        let ended = tokio::spawn(end(Arc::clone(&shared)));
+        let (tell, ended) = watch::channel(None);
+        let ending = end(Arc::clone(&shared));
+        tokio::spawn(async move { tell.send_replace(Some(ending.await)) });
         info!(?http, ?https, "gateway listens");
         Ok(Self {
             shared,
             http,
             https,
             ended,
-            stop: stop.drop_guard(),
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -134,12 +135,13 @@ impl Gateway {
     }
 
     /// Stops accepting, lets the requests under way end, and cuts what has not ended within the
-    /// configured time.
-    pub async fn drain(self) -> Drained {
-        drop(self.stop);
-        self.ended
-            .await
-            .expect("ending neither panics nor is aborted")
+    /// configured time. Whoever asks again is told the same.
+    pub async fn drain(&self) -> Drained {
+        self.shared.stop.cancel();
+        let mut ended = self.ended.clone();
+        let drained = ended.wait_for(Option::is_some).await;
+        let drained = drained.expect("ending neither panics nor is aborted");
+        drained.expect("it was waited for")
     }
 }
 

@@ -45,14 +45,17 @@ impl Queue {
         }
     }
 
-    /// Takes back every packet that the program has not taken; how many these were. They are those
-    /// that were put last.
+    /// Takes back every packet that the program has not taken, and gives the beginning of each, of at
+    /// most `N` bytes. The program may take some in between, so any of them can be missing.
+    ///
+    /// A program that reads the same end meanwhile, into memory that is slow to come, makes this wait.
     #[must_use]
-    pub fn take_back(&self) -> usize {
-        let mut taken = 0;
+    pub fn take_back<const N: usize>(&self) -> Vec<Vec<u8>> {
+        let mut taken = Vec::new();
+        let mut beginning = [0; N];
         // An end that was shut down gives the packets before it, and then nothing.
-        while sys::discard_packet(&self.inside) {
-            taken += 1;
+        while let Some(length) = sys::take_packet(&self.inside, &mut beginning) {
+            taken.push(beginning[..length].to_vec());
         }
         taken
     }
@@ -85,9 +88,9 @@ mod tests {
         }
         assert_eq!(next(&mut program).as_deref(), Some(&b"one"[..]));
         assert_eq!(next(&mut program), Some(longest));
-        assert_eq!(queue.take_back(), 2);
+        assert_eq!(queue.take_back::<2>(), [b"th", b"fo"]);
         assert_eq!(next(&mut program), None);
-        assert_eq!(queue.take_back(), 0);
+        assert!(queue.take_back::<2>().is_empty());
         assert!(queue.put(b"five").unwrap());
         assert_eq!(next(&mut program).as_deref(), Some(&b"five"[..]));
     }
@@ -101,7 +104,7 @@ mod tests {
             put += 1;
         }
         assert!(put >= 2, "{put}");
-        assert_eq!(queue.take_back(), put);
+        assert_eq!(queue.take_back::<1>().len(), put);
         assert!(queue.put(&[]).is_err());
         assert!(queue.put(&vec![b'x'; Queue::PACKET_BYTES_MAX + 1]).is_err());
     }
@@ -112,7 +115,35 @@ mod tests {
         assert!(queue.put(b"one").unwrap());
         sys::shut_down(queue.inside()).unwrap();
         assert!(queue.put(b"two").is_err());
-        assert!(queue.take_back() <= 1);
-        assert_eq!(queue.take_back(), 0);
+        assert!(queue.take_back::<9>().len() <= 1);
+        assert!(queue.take_back::<9>().is_empty());
+    }
+
+    #[test]
+    fn of_two_that_take_at_the_same_time_each_packet_is_had_by_one() {
+        let queue = Queue::new().unwrap();
+        let mut program = program(&queue);
+        for round in 0..200 {
+            for number in 0..50_u8 {
+                assert!(queue.put(&[number]).unwrap());
+            }
+            let (theirs, ours) = std::thread::scope(|threads| {
+                let reads = threads.spawn(|| {
+                    let mut read = Vec::new();
+                    while let Some(packet) = next(&mut program) {
+                        read.extend(packet);
+                        if read.len() > round % 40 {
+                            break;
+                        }
+                    }
+                    read
+                });
+                let ours: Vec<u8> = queue.take_back::<1>().concat();
+                (reads.join().unwrap(), ours)
+            });
+            let mut all = [theirs, ours, queue.take_back::<1>().concat()].concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..50).collect::<Vec<u8>>());
+        }
     }
 }

@@ -15,8 +15,8 @@ use libc::{c_int, c_long};
 
 pub use self::descriptors::readable;
 pub(crate) use self::descriptors::{
-    close_all_but, discard_packet, dup_above, dup_to, inherited, netlink_socket, poll, send_now,
-    set_nonblocking, shut_down,
+    close_all_but, dup_above, dup_to, inherited, netlink_socket, poll, send_now, set_nonblocking,
+    shut_down, take_packet,
 };
 pub(crate) use self::mounts::{
     MountFlags, attach_tree, map_tree_ids, mount, open_tree, pivot_root, set_mount_flags,

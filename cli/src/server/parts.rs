@@ -317,7 +317,8 @@ impl Parts {
         if let Some(rest) = rest {
             rest.drain().await;
         }
-        if let Some(gateway) = gateway.and_then(|cell| Arc::into_inner(cell)?.into_inner()) {
+        // Others hold the cell until the node has ended.
+        if let Some(gateway) = gateway.as_ref().and_then(|cell| cell.get()) {
             gateway.drain().await;
         }
         if let Some(queries) = queries {

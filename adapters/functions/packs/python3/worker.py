@@ -1,6 +1,6 @@
 """The Python worker: one function, one call at a time, over one private socket.
 
-It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/frame.rs):
+It speaks lines of JSON on descriptor 3 (docs: adapters/functions/src/workers/frame.rs):
 
     worker  {"ready": 1, "version": "3.11.2", "queue": 1}   once, when it may be given a function
     engine  {"init": {"files": [...], "dir": "...", "handler": "hello.handle", "layer": "...",
@@ -92,9 +92,7 @@ def make_take():
     def take():
         while True:
             try:
-                order = read(queue, PACKET_BYTES_MAX)
-                if order:
-                    return order
+                return read(queue, PACKET_BYTES_MAX)
             except BlockingIOError:
                 pass
             for ready, _ in poll():

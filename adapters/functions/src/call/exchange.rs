@@ -109,7 +109,7 @@ impl Exchange {
             return (id, Order::Write(order));
         }
         worker.hush();
-        let order = worker.desk.open(order);
+        let order = worker.desk.open(id, order);
         (id, order.map_or_else(Order::Write, |()| Order::OnDesk))
     }
 

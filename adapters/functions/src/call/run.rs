@@ -18,11 +18,13 @@
 //! alone. A reply that is no reply is a SystemError, as it was in Dispatch. A handler's own error
 //! wins over the output schema, which then has nothing to be said about.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use adapter_kit::{LineSink, ServiceFacts};
+use adapter_sandbox::Queue;
 use chrono::{DateTime, SecondsFormat, Utc};
 use engine_model::RunTimings;
 use serde_json::{Value, json};
@@ -190,8 +192,9 @@ pub(crate) async fn run(pool: &Arc<Pool>, floor: &Arc<Floor>, mut call: Call) ->
             lines: call.lines.clone(),
             timings,
         };
-        // What comes back from a desk has waited already.
-        call.ahead &= matches!(hold, Hold::Worker(_));
+        // What comes back has waited already.
+        call.ahead = false;
+        call.patient = true;
         let performed = exchange.perform(hold);
         match Carried::new(performed, &floor.tasks, &floor.reaper.runtime).await {
             Ok(Exchanged {
@@ -244,10 +247,16 @@ async fn hold(
         if !ready(&mut call.context) {
             return Err(late());
         }
+        let too_long = Cell::new(false);
         let give = |which| {
+            if too_long.get() {
+                return None;
+            }
             pool.give(which, bindings.digest(), |id, fresh| {
                 let files = fresh.then(|| bindings.files());
-                frame::call(id, &call.context, &call.input, files)
+                let order = frame::call(id, &call.context, &call.input, files);
+                too_long.set(order.len() > Queue::PACKET_BYTES_MAX);
+                order
             })
         };
         if let Some(given) = give(Which::Soon) {

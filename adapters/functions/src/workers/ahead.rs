@@ -143,7 +143,9 @@ impl Given {
         let handed = match soon {
             Some(handed) => handed,
             None => {
-                desk.recall();
+                // It may have to wait for the worker.
+                let recalled = tokio::task::spawn_blocking(move || desk.recall());
+                drop(recalled);
                 told.await
             }
         };

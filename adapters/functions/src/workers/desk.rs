@@ -7,7 +7,9 @@
 //!
 //! A worker that finds its next order as it ends the last one does not sleep in between, and neither
 //! has to be woken, which is most of what a short call costs. The kernel's queue says of each order
-//! whether it was begun, so that none is carried out twice and none waits behind a slow one.
+//! whether it was begun, so that none is carried out twice and none waits behind a slow one. The worker
+//! takes orders while they are taken back, so it is by their ids that these are known, and the one in
+//! hand may be among them although a later one was begun.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use adapter_sandbox::Queue;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::workers::pool::Lease;
 
@@ -34,13 +36,15 @@ pub(crate) struct Desk {
     /// How many orders wait, for those who look for a desk.
     load: AtomicUsize,
     state: Mutex<State>,
+    /// The order in hand was taken back.
+    returned: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     open: bool,
-    /// What was put for the call that has the worker.
-    in_hand: Vec<u8>,
+    /// The order of the call that has the worker.
+    in_hand: u64,
     /// Oldest first, as in the queue.
     waiting: VecDeque<Place>,
     calls: u64,
@@ -51,7 +55,7 @@ struct State {
 
 #[derive(Debug)]
 struct Place {
-    order: Vec<u8>,
+    id: u64,
     caller: oneshot::Sender<Handed>,
 }
 
@@ -73,12 +77,13 @@ impl Desk {
             load: AtomicUsize::new(SHUT),
             state: Mutex::new(State {
                 open: false,
-                in_hand: Vec::new(),
+                in_hand: 0,
                 waiting: VecDeque::new(),
                 calls: 0,
                 ids: RandomState::new(),
                 bindings: Some(Vec::new()),
             }),
+            returned: Notify::new(),
         }
     }
 
@@ -86,9 +91,9 @@ impl Desk {
         self.state.lock().expect("no holder panics")
     }
 
-    /// An id that no function can tell from those before it, so that neither a late answer nor one
-    /// written beforehand can pass for its own; and the order that is made with it. `make` is told
-    /// whether the binding files have to go along.
+    /// An id that cannot be told from those before it, and the order that is made with it: neither a late
+    /// answer can pass for its own, nor one that was written before the function had the order. `make` is
+    /// told whether the binding files have to go along.
     pub(crate) fn compose(
         &self,
         bindings: &[u8],
@@ -99,11 +104,11 @@ impl Desk {
 
     /// Puts the order of the call that has the worker, and opens the desk for others. The order
     /// again if that cannot be.
-    pub(crate) fn open(&self, order: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub(crate) fn open(&self, id: u64, order: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut state = self.state();
         match &self.queue {
             Some(queue) if fits(&order) && matches!(queue.put(&order), Ok(true)) => {
-                state.in_hand = order;
+                state.in_hand = id;
                 state.open = true;
                 self.load.store(0, Ordering::Relaxed);
                 Ok(())
@@ -133,10 +138,12 @@ impl Desk {
         let (id, order) = state.compose(bindings, make);
         if !fits(&order) || !matches!(queue.put(&order), Ok(true)) {
             state.bindings = before;
+            // Another desk may have room.
+            self.load.store(SHUT, Ordering::Relaxed);
             return None;
         }
         let (caller, told) = oneshot::channel();
-        state.waiting.push_back(Place { order, caller });
+        state.waiting.push_back(Place { id, caller });
         self.load.store(state.waiting.len(), Ordering::Relaxed);
         Some((id, told))
     }
@@ -144,11 +151,11 @@ impl Desk {
     /// Whose order the worker has next; it is in hand then. The desk is shut when there is none.
     pub(crate) fn next(&self) -> Option<oneshot::Sender<Handed>> {
         let mut state = self.state();
-        let Some(Place { order, caller }) = state.waiting.pop_front() else {
+        let Some(Place { id, caller }) = state.waiting.pop_front() else {
             self.shut(&mut state);
             return None;
         };
-        state.in_hand = order;
+        state.in_hand = id;
         if state.open {
             self.load.store(state.waiting.len(), Ordering::Relaxed);
         }
@@ -169,47 +176,58 @@ impl Desk {
         self.load.store(SHUT, Ordering::Relaxed);
     }
 
-    /// Shuts the desk and gives the orders back that the worker has not begun; the one in hand stays.
-    pub(crate) fn recall(&self) {
-        let mut state = self.state();
-        self.shut(&mut state);
-        if self.take_back(&mut state)
-            && let Some(queue) = &self.queue
-        {
-            // There is room, as nothing else is in it; a worker that shut its end has no use for it.
-            let _ = queue.put(&state.in_hand);
-        }
+    /// Resolves when the order in hand was taken back, so that its call has to go elsewhere.
+    pub(crate) async fn returned(&self) {
+        self.returned.notified().await;
     }
 
-    /// Shuts the desk of a worker that is done for, and tells everyone. Whether even the order in
-    /// hand was not begun.
+    /// Shuts the desk and gives the orders back that the worker has not begun. It may wait for a worker
+    /// that wants it to, so it is not for a thread that serves calls.
+    pub(crate) fn recall(&self) {
+        self.shut(&mut self.state());
+        let back = self.take_back();
+        self.give_back(&mut self.state(), &back);
+    }
+
+    /// Shuts the desk of a worker that is done for, and tells everyone; as `recall`. Whether not even
+    /// the order in hand was begun.
     pub(crate) fn lose(&self) -> bool {
+        self.shut(&mut self.state());
+        let back = self.take_back();
         let mut state = self.state();
-        self.shut(&mut state);
-        let untouched = self.take_back(&mut state);
+        self.give_back(&mut state, &back);
         for place in state.waiting.drain(..) {
             let _ = place.caller.send(Handed::Lost);
         }
-        untouched
+        back.contains(&state.in_hand)
     }
 
-    /// Gives back what was not begun of those that wait; whether the order in hand was among it.
-    fn take_back(&self, state: &mut State) -> bool {
+    /// The ids of the orders that were taken back.
+    fn take_back(&self) -> Vec<u64> {
         let Some(queue) = &self.queue else {
-            return false;
+            return Vec::new();
         };
-        let taken = queue.take_back();
-        if taken > 0 {
+        let beginnings = queue.take_back::<32>();
+        beginnings.iter().filter_map(|order| id_of(order)).collect()
+    }
+
+    fn give_back(&self, state: &mut State, back: &[u64]) {
+        if !back.is_empty() {
             // One of them may have carried the files.
             state.bindings = None;
         }
-        let kept = state.waiting.len().saturating_sub(taken);
-        let untouched = taken > state.waiting.len();
-        for place in state.waiting.drain(kept..) {
-            // Whoever left has no use for it.
-            let _ = place.caller.send(Handed::Back);
+        let waiting = std::mem::take(&mut state.waiting);
+        for place in waiting {
+            if back.contains(&place.id) {
+                // Whoever left has no use for it.
+                let _ = place.caller.send(Handed::Back);
+            } else {
+                state.waiting.push_back(place);
+            }
         }
-        untouched
+        if back.contains(&state.in_hand) {
+            self.returned.notify_one();
+        }
     }
 }
 
@@ -230,6 +248,31 @@ impl State {
     }
 }
 
+/// The id of an order, of its first bytes.
+fn id_of(order: &[u8]) -> Option<u64> {
+    let rest = order.strip_prefix(br#"{"call":"#)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    let text: String = digits.map(|&byte| char::from(byte)).collect();
+    text.parse().ok()
+}
+
 fn fits(order: &[u8]) -> bool {
     order.len() <= Queue::PACKET_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::workers::frame;
+
+    #[test]
+    fn an_order_is_known_by_its_first_bytes() {
+        for id in [0, 7, ID_MAX] {
+            let order = frame::call(id, &json!({}), &json!([1, 2, 3]), None);
+            assert_eq!(id_of(&order[..order.len().min(32)]), Some(id));
+        }
+        assert_eq!(id_of(b"{\"init\":{}}"), None);
+    }
 }

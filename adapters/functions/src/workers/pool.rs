@@ -279,11 +279,10 @@ impl Pool {
                 return Some(Need::Call { have: inner.live });
             }
         }
-        if inner.live < self.processors && self.ahead.is_used() {
-            return Some(Need::Call { have: inner.live });
-        }
         let rested = inner.rest_until.is_none_or(|until| until <= Instant::now());
-        (inner.live < self.min && !inner.retired && rested).then_some(Need::Spare)
+        let helps = inner.live < self.processors && self.ahead.is_used();
+        let wanted = inner.live < self.min || helps;
+        (wanted && !inner.retired && rested).then_some(Need::Spare)
     }
 
     fn start(self: &Arc<Self>, need: Need) {
@@ -335,16 +334,22 @@ impl Pool {
             let mut inner = self.inner();
             (inner.judge(&mut worker), inner.live)
         };
-        if worker.lost {
-            worker.desk.lose();
-        } else if unfit || self.owes(live) {
-            worker.desk.recall();
-        }
-        let worker = match self.pass_on(worker) {
-            Some(worker) => worker,
-            None => return,
+        let mut worker = if worker.lost {
+            self.lose(&worker);
+            worker
+        } else {
+            if unfit || self.owes(live) {
+                // Whoever has the worker by then goes elsewhere.
+                let desk = Arc::clone(&worker.desk);
+                self.floor.reaper.spawn(move || desk.recall());
+            }
+            match self.pass_on(worker) {
+                Some(worker) => worker,
+                None => return,
+            }
         };
-        let unfit = unfit || worker.unfit;
+        let unchecked = std::mem::take(&mut worker.unchecked);
+        let unfit = unfit || worker.unfit || (unchecked && !worker.is_sound());
         let mut worker = Some(worker);
         let mut inner = self.inner();
         if unfit || (inner.retired && inner.waiters.is_empty()) {
@@ -396,9 +401,17 @@ impl Pool {
         drop(worker);
     }
 
+    /// Tells those whose orders lie before a worker that is done for.
+    fn lose(&self, worker: &Worker) {
+        let desk = Arc::clone(&worker.desk);
+        self.floor.reaper.spawn(move || {
+            let _untouched = desk.lose();
+        });
+    }
+
     /// Gives a worker to the caller whose order it has next; the worker again if there is none.
     fn pass_on(self: &Arc<Self>, mut worker: Worker) -> Option<Worker> {
-        while let Some(caller) = worker.desk.next() {
+        if let Some(caller) = worker.desk.next() {
             let lease = Lease {
                 pool: Arc::clone(self),
                 worker: Some(worker),
@@ -409,7 +422,8 @@ impl Pool {
                 Err(Handed::Worker(mut lease)) => {
                     worker = lease.worker.take()?;
                     worker.unfit = true;
-                    worker.desk.lose();
+                    self.lose(&worker);
+                    return Some(worker);
                 }
                 Err(Handed::Back | Handed::Lost) => unreachable!("a lease was sent"),
             }

@@ -48,8 +48,8 @@ pub(crate) struct Worker {
     stdout: Pipe,
     stderr: Pipe,
     scratch: Vec<u8>,
-    /// It has the order that makes it a function.
-    ordered: bool,
+    /// So much of the order that makes it a function it has.
+    ordered: usize,
     /// Until it has said whether it takes orders from there.
     queue: Option<Queue>,
     process: Option<Process>,
@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) unfit: bool,
     /// It cannot even end what it has begun.
     pub(crate) lost: bool,
+    /// It was not looked at after its last answer, because others were to follow.
+    pub(crate) unchecked: bool,
     /// What its last call made of it, until its pool takes note of that.
     pub(crate) conduct: Option<Conduct>,
     /// It steps back behind all others.
@@ -83,7 +85,7 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    fn spawn(&self, reap: impl FnOnce() + Send + 'static) {
+    pub(crate) fn spawn(&self, reap: impl FnOnce() + Send + 'static) {
         self.tasks.spawn_blocking_on(reap, &self.runtime);
     }
 }
@@ -169,8 +171,8 @@ impl Worker {
         let mut worker = Self::adopt(sandboxed, Some(permit), reaper)
             .map_err(|e| Failure::io("take over a sandbox's descriptors", &e))?;
         if let Some(order) = order.filter(|order| order.len() <= EARLY_BYTES_MAX) {
-            // It fits into the empty socket; a worker that is gone already is told of below.
-            worker.ordered = matches!(worker.channel.write(order), Ok(n) if n == order.len());
+            // What does not fit follows later; a worker that is gone already is told of below.
+            worker.ordered = worker.channel.write(order).unwrap_or_default();
         }
         let mut captured = Captured::default();
         let deadline = Instant::now() + START_MAX;
@@ -220,7 +222,7 @@ impl Worker {
             stdout: Pipe::new(sandboxed.stdout)?,
             stderr: Pipe::new(sandboxed.stderr)?,
             scratch: Vec::new(),
-            ordered: false,
+            ordered: 0,
             queue: sandboxed.queue,
             process: Some(sandboxed.process),
             permit,
@@ -230,6 +232,7 @@ impl Worker {
             version: String::new(),
             unfit: false,
             lost: false,
+            unchecked: false,
             conduct: None,
             background: false,
             silent: false,
@@ -250,12 +253,14 @@ impl Worker {
         let mut captured = Captured::default();
         let deadline = Instant::now() + load_max;
         let invalid = |why: String| Failure::of(format!("Invalid function file or handler: {why}"));
-        let answer = if std::mem::take(&mut self.ordered) {
+        let ordered = std::mem::take(&mut self.ordered);
+        let answer = if ordered == order.len() {
             let answer = self.receive(deadline, &mut captured).await;
             self.part(&answer, &mut captured);
             answer
         } else {
-            self.exchange(order, deadline, &mut captured).await
+            let rest = &order[ordered..];
+            self.exchange(rest, deadline, &mut captured).await
         };
         match answer {
             Ok(frame) => match serde_json::from_slice::<Ready>(&frame) {
@@ -344,16 +349,33 @@ impl Worker {
         captured: &mut Captured,
     ) -> Result<Vec<u8>, Broken> {
         self.delivered = Some(Instant::now());
-        let answer = self.receive(deadline, captured).await;
+        let desk = Arc::clone(&self.desk);
+        let answer = tokio::select! {
+            biased;
+            () = desk.returned() => {
+                self.silent = false;
+                self.unchecked = true;
+                return Err(Broken::Undelivered);
+            }
+            answer = self.receive(deadline, captured) => answer,
+        };
         // With another order before it, whatever it says by now may belong to that.
         if answer.is_err() || self.desk.shut_if_empty() {
+            self.unchecked = false;
             self.part(&answer, captured);
         } else {
             self.silent = false;
+            self.unchecked = true;
         }
         match answer {
-            // Nothing of the order was read, as if it had not been delivered.
-            Err(Broken::Gone) if self.desk.lose() => Err(Broken::Undelivered),
+            Err(Broken::Gone) => {
+                // Nothing of the order was read, as if it had not been delivered.
+                let untouched = tokio::task::spawn_blocking(move || desk.lose()).await;
+                Err(match untouched {
+                    Ok(true) => Broken::Undelivered,
+                    _ => Broken::Gone,
+                })
+            }
             other => other,
         }
     }

@@ -203,6 +203,57 @@ async fn a_call_whose_caller_leaves_before_it_is_begun_is_never_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn orders_that_are_taken_back_while_the_worker_takes_them_are_begun_once() {
+    let node = one_worker();
+    let text = "seen = []\ndef handle(context, payload):\n    seen.append(payload)\n    return seen if payload == 'all' else payload\n";
+    let id = node.load(python(text)).await;
+    let mut answered = Vec::new();
+    for wave in 0..60 {
+        let calls = (0..60).map(|n| {
+            let name = json!(format!("{wave}-{n}"));
+            let order = ahead(name.clone());
+            let cancel = order.cancel.clone();
+            let (node, id) = (&node, &id);
+            async move {
+                let done = node.functions.call(id, order);
+                let leave = async {
+                    // Some leave when all have asked, and the worker is at work on their orders.
+                    tokio::task::yield_now().await;
+                    if n % 7 == wave % 7 {
+                        cancel.cancel();
+                    }
+                };
+                let (done, ()) = tokio::join!(done, leave);
+                match done.error {
+                    None => {
+                        assert_eq!(done.output, name);
+                        Some(name)
+                    }
+                    Some(error) => {
+                        assert_eq!(error.message, "the run was cancelled");
+                        None
+                    }
+                }
+            }
+        });
+        answered.extend(join_all(calls).await.into_iter().flatten());
+    }
+    let seen = node.output(&id, json!("all")).await;
+    let seen = seen.as_array().expect("it is a list");
+    let mut counts = BTreeMap::<String, usize>::new();
+    for name in seen {
+        *counts.entry(name.to_string()).or_default() += 1;
+    }
+    assert!(counts.values().all(|&count| count == 1), "{counts:?}");
+    for name in answered {
+        assert!(
+            counts.contains_key(&name.to_string()),
+            "{name} was not begun"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_on_record_has_its_own_lines_among_many_that_are_not() {
     let node = one_worker();
     let id = node.load(revision()).await;

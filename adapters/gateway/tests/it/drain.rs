@@ -41,7 +41,7 @@ async fn requests_under_way_are_answered_and_no_new_ones_accepted() {
         .unwrap()
         .unwrap();
 
-    let drain = tokio::spawn(running.gateway.drain());
+    let drain = tokio::spawn(async move { running.gateway.drain().await });
     // What idles is closed at once, while the calls still wait.
     rest(&mut silent).await;
     rest(&mut idle).await;

@@ -114,13 +114,13 @@ pub(crate) fn send_now(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Takes a packet out of a socket that is not empty; whether there was one.
-pub(crate) fn discard_packet(socket: impl AsFd) -> bool {
+/// Takes a packet out of a socket, if there is one now, and keeps its beginning; the length of that.
+pub(crate) fn take_packet(socket: impl AsFd, beginning: &mut [u8]) -> Option<usize> {
     let raw = socket.as_fd().as_raw_fd();
-    let mut byte = 0_u8;
-    // SAFETY: `byte` has room for the one byte that is asked for.
-    let got = unsafe { libc::recv(raw, (&raw mut byte).cast(), 1, libc::MSG_DONTWAIT) };
-    got > 0
+    let (start, room) = (beginning.as_mut_ptr(), beginning.len());
+    // SAFETY: pointer and length are those of `beginning`.
+    let got = unsafe { libc::recv(raw, start.cast(), room, libc::MSG_DONTWAIT) };
+    usize::try_from(got).ok().filter(|&length| length > 0)
 }
 
 /// Ends a connection in both directions.

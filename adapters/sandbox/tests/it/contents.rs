@@ -153,7 +153,7 @@ os.abort()
     assert!(queue.put(b"two").unwrap() && queue.put(b"three").unwrap());
     sandboxed.channel.write_all(b"x").unwrap();
     assert_eq!(finish(sandboxed).exit.signal, Some(6));
-    assert_eq!(queue.take_back(), 2);
+    assert_eq!(queue.take_back::<9>(), [&b"two"[..], b"three"]);
 }
 
 #[test]

@@ -322,13 +322,13 @@ fn a_sandbox_that_was_cloned_ahead_and_died_is_not_missed() {
         return;
     };
     kill_hard(ahead);
+    wait_until("it is reaped", || !children(&launcher).contains(&ahead));
     assert!(
         finish(launcher.spawn(&shell("exit 0")).unwrap())
             .exit
             .success()
     );
     // With its own network it cannot be given the host's.
-    spare(&launcher);
     let mut host = shell("exit 0");
     host.network = Network::Host;
     let ahead = spare(&launcher);
