@@ -26,8 +26,8 @@ use crate::sys::{self, Clone, WaitStatus};
 use crate::wire::{self, Ended, Hello, PACKET_BYTES_MAX, REQUEST_FDS, Status};
 
 /// After so long without a request the next sandbox is cloned ahead: not while one that was just
-/// asked for needs the processor.
-const IDLE_MS: i32 = 20;
+/// asked for is set up.
+const IDLE_MS: i32 = 5;
 /// How likely the kernel's out-of-memory killer is to take a sandbox rather than another process.
 const OOM_SCORE: &str = "500";
 
