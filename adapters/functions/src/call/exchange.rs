@@ -16,7 +16,7 @@ use crate::call::trace;
 use crate::error::RunError;
 use crate::revision::Prepared;
 use crate::workers::ahead::Given;
-use crate::workers::desk::Handed;
+use crate::workers::desk::{Desk, Handed};
 use crate::workers::frame::{self, Reply};
 use crate::workers::live::Live;
 use crate::workers::logs::{Capture, Logs};
@@ -25,7 +25,7 @@ use crate::workers::worker::{Broken, Captured, Conduct, Worker};
 
 /// A call that is cancelled where other orders lie behind it has so long to end by itself: calls are
 /// short there, and killing it would end those that the worker came to meanwhile.
-const GRACE: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_millis(200);
 
 /// What a call has of a worker.
 pub(crate) enum Hold {
@@ -136,10 +136,15 @@ impl Exchange {
                 answer = worker.exchange(&order, end, &mut captured) => Some(answer),
                 () = self.cancel.cancelled() => None,
             },
-            Order::OnDesk => tokio::select! {
-                answer = worker.answer(end, &mut captured) => Some(answer),
-                () = cancelled_for(&self.cancel, GRACE) => None,
-            },
+            Order::OnDesk => {
+                let desk = Arc::clone(&worker.desk);
+                tokio::select! {
+                    // An answer that is there is taken, however late this task comes to look.
+                    biased;
+                    answer = worker.answer(id, end, &mut captured) => Some(answer),
+                    () = cancelled_in_vain(&self.cancel, desk) => None,
+                }
+            }
         };
         let Some(answer) = answer else {
             worker.lost = true;
@@ -232,10 +237,11 @@ impl Exchange {
 /// The worker was dead before it heard of the call.
 struct Undelivered;
 
-/// Waits until a call has been cancelled for some time.
-async fn cancelled_for(cancel: &CancellationToken, grace: Duration) {
+/// Waits until a call is cancelled, and its order does not come back, and it does not end by itself.
+async fn cancelled_in_vain(cancel: &CancellationToken, desk: Arc<Desk>) {
     cancel.cancelled().await;
-    tokio::time::sleep(grace).await;
+    drop(tokio::task::spawn_blocking(move || desk.recall()));
+    tokio::time::sleep(GRACE).await;
 }
 
 fn judge(reply: &Reply<'_>, revision: &Prepared) -> Result<Value, RunError> {

@@ -243,6 +243,10 @@ async fn hold(
         Box::new(Completion { busy, ..refused })
     };
     let late = || refused(NoWorker::Deadline);
+    // It may come back from a desk for that reason.
+    if call.cancel.is_cancelled() {
+        return Err(Box::new(Completion::refused(RunError::system(CANCELLED))));
+    }
     if call.ahead {
         if !ready(&mut call.context) {
             return Err(late());

@@ -13,10 +13,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use adapter_sandbox::Queue;
+use futures::FutureExt as _;
 use tokio::sync::{Notify, oneshot};
 
 use crate::workers::pool::Lease;
@@ -38,6 +40,10 @@ pub(crate) struct Desk {
     state: Mutex<State>,
     /// The order in hand was taken back.
     returned: Notify,
+    /// Orders were taken back since it was opened.
+    disturbed: AtomicBool,
+    /// How many are at it now.
+    recalling: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -84,6 +90,8 @@ impl Desk {
                 bindings: Some(Vec::new()),
             }),
             returned: Notify::new(),
+            disturbed: AtomicBool::new(false),
+            recalling: AtomicUsize::new(0),
         }
     }
 
@@ -110,6 +118,10 @@ impl Desk {
             Some(queue) if fits(&order) && matches!(queue.put(&order), Ok(true)) => {
                 state.in_hand = id;
                 state.open = true;
+                // One that began before may still be at it.
+                if self.recalling.load(Ordering::Acquire) == 0 {
+                    self.disturbed.store(false, Ordering::Release);
+                }
                 self.load.store(0, Ordering::Relaxed);
                 Ok(())
             }
@@ -181,29 +193,55 @@ impl Desk {
         self.returned.notified().await;
     }
 
+    /// Whether the answer to another order may come although that in hand has none.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Acquire)
+    }
+
+    /// Whether the order in hand was taken back, once it is known.
+    pub(crate) async fn has_returned(&self) -> bool {
+        loop {
+            let settled = self.recalling.load(Ordering::Acquire) == 0;
+            // In this order: who recalls tells of it first, and then is done.
+            if self.returned().now_or_never().is_some() {
+                return true;
+            }
+            if settled {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Shuts the desk and gives the orders back that the worker has not begun. It may wait for a worker
     /// that wants it to, so it is not for a thread that serves calls.
     pub(crate) fn recall(&self) {
-        self.shut(&mut self.state());
         let back = self.take_back();
         self.give_back(&mut self.state(), &back);
+        self.recalling.fetch_sub(1, Ordering::Release);
     }
 
     /// Shuts the desk of a worker that is done for, and tells everyone; as `recall`. Whether not even
     /// the order in hand was begun.
     pub(crate) fn lose(&self) -> bool {
-        self.shut(&mut self.state());
         let back = self.take_back();
         let mut state = self.state();
         self.give_back(&mut state, &back);
+        self.recalling.fetch_sub(1, Ordering::Release);
         for place in state.waiting.drain(..) {
             let _ = place.caller.send(Handed::Lost);
         }
         back.contains(&state.in_hand)
     }
 
-    /// The ids of the orders that were taken back.
+    /// The ids of the orders that were taken back. It begins what the caller has to end.
     fn take_back(&self) -> Vec<u64> {
+        {
+            let mut state = self.state();
+            self.shut(&mut state);
+            self.recalling.fetch_add(1, Ordering::AcqRel);
+            self.disturbed.store(true, Ordering::Release);
+        }
         let Some(queue) = &self.queue else {
             return Vec::new();
         };

@@ -159,6 +159,14 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 }
 
 impl<'a> Reply<'a> {
+    /// Whether it is an answer, and to a call of another id.
+    pub(crate) fn is_of_another(frame: &'a [u8], id: u64) -> bool {
+        serde_json::from_slice::<Self>(frame)
+            .ok()
+            .and_then(|reply| reply.ok.or(reply.err))
+            .is_some_and(|answered| answered != id)
+    }
+
     /// Reads the answer to the call of that id; whatever else it is, is said in the error.
     pub(crate) fn parse(frame: &'a [u8], id: u64) -> Result<Self, &'static str> {
         let reply: Self = serde_json::from_slice(frame).map_err(|_| "it is not a reply")?;

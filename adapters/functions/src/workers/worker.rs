@@ -21,7 +21,7 @@ use crate::call::trace;
 use crate::error::{Failure, chain};
 use crate::workers::budget::Permit;
 use crate::workers::desk::Desk;
-use crate::workers::frame::{REPLY_BYTES_MAX, Ready};
+use crate::workers::frame::{REPLY_BYTES_MAX, Ready, Reply};
 use crate::workers::logs::{Capture, Logs};
 use crate::workers::port::{Channel, Pipe, awaited};
 use crate::workers::relay::Relays;
@@ -345,6 +345,7 @@ impl Worker {
     /// Waits for the answer to the order in hand, which lay on its desk.
     pub(crate) async fn answer(
         &mut self,
+        id: u64,
         deadline: Instant,
         captured: &mut Captured,
     ) -> Result<Vec<u8>, Broken> {
@@ -359,6 +360,20 @@ impl Worker {
             }
             answer = self.receive(deadline, captured) => answer,
         };
+        // The worker may have come to a later order while this one was taken back.
+        if let Ok(line) = &answer
+            && desk.is_disturbed()
+            && Reply::is_of_another(line, id)
+            && desk.has_returned().await
+        {
+            let mut inbox = line.clone();
+            inbox.push(b'\n');
+            inbox.append(&mut self.inbox);
+            self.inbox = inbox;
+            self.silent = false;
+            self.unchecked = true;
+            return Err(Broken::Undelivered);
+        }
         // With another order before it, whatever it says by now may belong to that.
         if answer.is_err() || self.desk.shut_if_empty() {
             self.unchecked = false;
