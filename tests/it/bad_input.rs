@@ -25,7 +25,7 @@ def handle(context, payload):
     if payload == 'refuse': raise ValueError('no good')
     if payload == 'print':
         line = 'x' * 1023 + '\\n'
-        for _ in range(40 * 1024): sys.stdout.write(line)
+        for _ in range(100 * 1024): sys.stdout.write(line)
     if payload == 'sleep': time.sleep(600)
     while payload == 'fork':
         try: os.fork()
@@ -238,7 +238,7 @@ fn answers(dispatch: &Dispatch, function: &str) {
     assert_eq!(run["output"], "fine", "{run}");
 }
 
-/// Forty megabytes are no error, but only a part of them is kept, and the log says so.
+/// A hundred megabytes are no error, but only a part of them is kept, and the log says so.
 fn a_flood_of_output_is_cut(dispatch: &Dispatch) {
     let words = ["exec", "bad", "--wait", "--input", "\"print\""];
     let run = dispatch.cli(&words).json();
